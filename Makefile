@@ -1,0 +1,54 @@
+# Everything a user or a developer runs. `make run`, `make test` and `make ui` need only Python 3.11 and git:
+# they set up .venv from uv.lock first (obtaining uv itself if it is missing).
+
+PYTHON ?= python3.11
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup run test ui check lint types sql docs demo bench clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+.tools/bin/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: uv.lock pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet
+	@touch $@
+
+setup: .venv/.ready  ## Create the virtual environment from uv.lock and prepare dbt and the DuckDB extensions
+	@$(BIN)/cem prepare
+
+run: setup  ## Run the daily job once (on the demo company until cem.yml names your sources)
+	@$(BIN)/cem run
+
+ui: setup  ## Open the Dagster UI on http://127.0.0.1:3000 with the daemon, so that schedules fire
+	@$(BIN)/cem ui
+
+check: setup  ## Validate cem.yml against the sources and preview what would be loaded
+	@$(BIN)/cem check
+
+demo: setup  ## Write a demo company for your own trials, e.g. make demo CUSTOMERS=100000 FOLDER=/tmp/company
+	@$(BIN)/cem demo --customers $(or $(CUSTOMERS),2000) --folder $(or $(FOLDER),var/demo)
+
+lint: setup  ## ruff, mypy, sqlfluff, dbt parse without warnings, dg check defs
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/cem lint-sql
+	@$(BIN)/dg check defs
+
+test: lint  ## Everything CI asks for: lint, then all tests
+	@$(BIN)/pytest
+
+bench: setup  ## Benchmarks; prints ratios, never fails on a clock
+	@$(BIN)/pytest tests/benchmarks -m benchmark -s
+
+docs: setup  ## Build the dbt docs (lineage, every model and column) into var/dbt/target
+	@$(BIN)/cem dbt docs generate --static
+
+clean:  ## Remove the virtual environment and caches; state in var/ stays
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache

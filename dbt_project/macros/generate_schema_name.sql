@@ -1,0 +1,4 @@
+{#- Schemas carry the names others rely on (staging, intermediate, marts), without a target prefix. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ custom_schema_name | trim if custom_schema_name else target.schema }}
+{%- endmacro %}

@@ -1,0 +1,23 @@
+{#-
+    The settings that models read, one macro each and without arguments: a dbt unit test can override such a
+    macro, so the tests of a rule hold whatever a user writes in cem.yml. Values come from setting() only.
+-#}
+{% macro reporting_time_zone() %}{{ return(setting('time_zone')) }}{% endmacro %}
+
+{% macro reporting_currency() %}{{ return(setting('currency')) }}{% endmacro %}
+
+{% macro reporting_as_of() %}{{ return(setting('as_of')) }}{% endmacro %}
+
+{% macro complaint_types() %}{{ return(setting('complaint_types')) }}{% endmacro %}
+
+{% macro complaint_tags() %}{{ return(setting('complaint_tags')) }}{% endmacro %}
+
+{% macro inactive_after_days() %}{{ return(setting('inactive_after_days')) }}{% endmacro %}
+
+{% macro inactive_gap_factor() %}{{ return(setting('inactive_gap_factor')) }}{% endmacro %}
+
+{% macro nps_window_days() %}{{ return(setting('nps_window_days')) }}{% endmacro %}
+
+{% macro suppressed_below() %}{{ return(setting('suppressed_below')) }}{% endmacro %}
+
+{% macro low_below() %}{{ return(setting('low_below')) }}{% endmacro %}

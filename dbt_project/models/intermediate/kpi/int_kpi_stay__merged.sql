@@ -1,0 +1,116 @@
+{#- A table: the steps and sums of the transition metrics read it. -#}
+{{ config(materialized='table') }}
+
+with spans as (
+    select * from {{ ref('int_customer_activity__spanned') }}
+),
+
+subscriptions as (
+    select * from {{ ref('fct_subscription') }}
+),
+
+-- Retention asks whether somebody is active in any way: stays of both kinds that touch or overlap are one.
+span_reach as (
+    select
+        customer_id,
+        started_date,
+        ended_date,
+        max(coalesce(ended_date, date '9999-12-31')) over (
+            partition by customer_id
+            order by started_date, coalesce(ended_date, date '9999-12-31')
+            rows between unbounded preceding and 1 preceding
+        ) as reached_date
+    from spans
+),
+
+span_numbered as (
+    select
+        *,
+        count(*) filter (where reached_date is null or started_date > reached_date) over (
+            partition by customer_id
+            order by started_date, coalesce(ended_date, date '9999-12-31')
+            rows between unbounded preceding and current row
+        ) as stay_number
+    from span_reach
+),
+
+either_kind as (
+    select
+        customer_id,
+        min(started_date) as started_date,
+        case when count(*) = count(ended_date) then max(ended_date) end as ended_date
+    from span_numbered
+    group by customer_id, stay_number
+),
+
+-- A renewal dated the day after the end goes on from the end, as it does in the spans of activity.
+ends_of_subscriptions as (
+    select distinct
+        customer_id,
+        ended_date
+    from subscriptions
+    where ended_date is not null
+),
+
+renewed_subscriptions as (
+    select
+        subscriptions.customer_id,
+        case
+            when ends_of_subscriptions.customer_id is not null then ends_of_subscriptions.ended_date
+            else subscriptions.started_date
+        end as started_date,
+        subscriptions.ended_date,
+        subscriptions.monthly_amount,
+        subscriptions.monthly_amount is not null
+        and coalesce(subscriptions.currency, '{{ reporting_currency() }}') = '{{ reporting_currency() }}' as is_counted
+    from subscriptions
+    left join ends_of_subscriptions
+        on
+            subscriptions.customer_id = ends_of_subscriptions.customer_id
+            and subscriptions.started_date = ends_of_subscriptions.ended_date + 1
+    where subscriptions.customer_id is not null
+),
+
+stays as (
+    select
+        'retention_rate' as metric,
+        true as is_counted,
+        customer_id,
+        started_date,
+        ended_date,
+        cast(1 as decimal(18, 4)) as amount
+    from either_kind
+    union all
+    select
+        case kind when 'contractual' then 'churn_rate' else 'churn_rate_noncontractual' end as metric,
+        true as is_counted,
+        customer_id,
+        started_date,
+        ended_date,
+        cast(1 as decimal(18, 4)) as amount
+    from spans
+    union all
+    select
+        'revenue_churn_rate' as metric,
+        is_counted,
+        customer_id,
+        started_date,
+        ended_date,
+        -- What has no usable amount is still followed, as one customer.
+        cast(case when is_counted then monthly_amount else 1 end as decimal(18, 4)) as amount
+    from renewed_subscriptions
+),
+
+merged as (
+    select
+        metric,
+        is_counted,
+        customer_id,
+        started_date,
+        ended_date,
+        amount,
+        count(*) over (partition by metric, is_counted, customer_id) = 1 as is_only_stay
+    from stays
+)
+
+select * from merged

@@ -1,0 +1,31 @@
+with mentions as (
+    select * from {{ ref('int_mention__unioned') }}
+),
+
+persons as (
+    select * from {{ ref('int_person__resolved') }}
+),
+
+final as (
+    select
+        mentions.mention_key,
+        mentions.source,
+        mentions.mention_id,
+        persons.customer_id,
+        mentions.person_key,
+        mentions.channel,
+        mentions.language,
+        mentions.published_at,
+        {{ reporting_date('mentions.published_at') }} as published_date,
+        coalesce(mentions.sentiment, 'unknown') as sentiment,
+        case when mentions.sentiment is null then 'none' else 'source' end as sentiment_method,
+        mentions.repost_of_mention_key is not null as is_repost,
+        mentions.repost_of_mention_key,
+        mentions.reach,
+        mentions.text
+    from mentions
+    left join persons
+        on mentions.person_key = persons.person_key
+)
+
+select * from final

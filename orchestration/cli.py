@@ -1,0 +1,255 @@
+"""The command `cem`, for operators. It only calls what Dagster calls.
+
+Exit codes: 0 done; 1 the work failed (a load held, a model broken, another run under way); 2 the
+configuration or the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import duckdb
+
+from orchestration.settings import Settings, SettingsError, load_settings
+from orchestration.warehouse import WarehouseBusyError, connect, install_extensions, run_lock
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _log_progress(sys.stdout)
+    try:
+        command: Command = options.command
+        return command(options)
+    except SettingsError as error:
+        _say(str(error), sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        # What an operator can act on is said in one line; anything else is a bug and shows its trace.
+        if not isinstance(error, _operator_errors()):
+            raise
+        _say(f"cem: {error}", sys.stderr)
+        return 1
+
+
+def _operator_errors() -> tuple[type[Exception], ...]:
+    from orchestration.guard import GuardError
+    from orchestration.publication import PublicationError
+    from orchestration.sources.errors import SourceError
+    from orchestration.transform import TransformError
+
+    return (GuardError, PublicationError, SourceError, TransformError, WarehouseBusyError, duckdb.Error)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from orchestration.transform import prepare
+
+    settings = load_settings()
+    install_extensions(settings.extensions)
+    prepare(settings)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from orchestration.defs.run import run_daily
+    from orchestration.report import summary
+
+    settings = load_settings()
+    outcome = run_daily(settings)
+    if not outcome.is_success:
+        _say("\nThe run failed. The last published marts, if any, stay as they were.", sys.stderr)
+        for failure in outcome.failures:
+            _say(f"  {failure}", sys.stderr)
+        return 1
+    _say("\n" + summary(settings))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from orchestration.check import check
+
+    settings = load_settings()
+    report = check(settings, rows=options.rows, show_personal=options.show_personal)
+    _say(report.text())
+    return 2 if report.problems else 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from orchestration.demo import advance, generate
+
+    folder = Path(options.folder) if options.folder else load_settings().demo_folder
+    company = generate(folder, customers=options.customers, seed=options.seed)
+    if options.days:
+        company = advance(folder, options.days)
+    _say(str(company))
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from orchestration.defs.run import dagster_home
+    from orchestration.transform import prepare
+
+    settings = load_settings()
+    prepare(settings)
+    os.environ["DAGSTER_HOME"] = str(dagster_home(settings))
+    dagster = Path(sys.executable).with_name("dagster")
+    workspace = Path(__file__).resolve().parents[1] / "workspace.yaml"
+    arguments = ["dev", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(options.port)]
+    os.execv(dagster, [str(dagster), *arguments])  # noqa: S606
+
+
+def _dbt(options: argparse.Namespace) -> int:
+    from orchestration.transform import command, prepare
+
+    settings = load_settings()
+    with run_lock(settings.home):
+        install_extensions(settings.extensions)
+        prepare(settings)
+        # dbt is a client like any other: the bookkeeping tables that models read must exist.
+        connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads).close()
+        return 0 if command(settings, options.arguments) else 1
+
+
+def _query(options: argparse.Namespace) -> int:
+    path = load_settings().published / "marts.duckdb"
+    if not path.exists():
+        _say("cem: nothing is published yet; run `cem run` first", sys.stderr)
+        return 1
+    with duckdb.connect(str(path), read_only=True) as con:
+        _say(str(con.sql(options.sql)))
+    return 0
+
+
+def _loads(options: argparse.Namespace) -> int:
+    from orchestration import guard
+
+    with _warehouse() as (con, settings):
+        if options.action == "list":
+            _say(guard.describe_loads(con))
+        elif options.action == "release":
+            guard.release(con, settings, options.load_id, options.source, options.table, options.by, options.reason)
+            _say("Released. The next run builds on it.")
+        else:
+            guard.discard(con, settings, options.load_id, options.source, options.table, options.by, options.reason)
+            _say("Discarded. The next run reads the source again.")
+    return 0
+
+
+def _quarantine(options: argparse.Namespace) -> int:
+    from orchestration import guard
+
+    with _warehouse() as (con, settings):
+        if options.action == "list":
+            _say(guard.describe_quarantine(con, options.source, options.table))
+        else:
+            verdict = guard.replay(con, settings, options.source, options.table, keys=options.key, rule=options.rule)
+            _say(f"{verdict.promoted:,} rows pass now and are promoted; {verdict.quarantined:,} stay in quarantine.")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from orchestration.identity.explain import UnknownRecordError, explain
+
+    with _warehouse() as (con, _):
+        try:
+            _say(str(explain(con, options.first, options.second)))
+        except UnknownRecordError as error:
+            _say(f"cem: {error}", sys.stderr)
+            return 1
+    return 0
+
+
+@contextmanager
+def _warehouse() -> Iterator[tuple[duckdb.DuckDBPyConnection, Settings]]:
+    settings = load_settings()
+    with run_lock(settings.home):
+        install_extensions(settings.extensions)
+        con = connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads)
+        try:
+            yield con, settings
+        finally:
+            con.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cem", description="The CRM-to-CEM warehouse, for operators.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    add("prepare", _prepare, "Install the DuckDB extensions and parse the dbt project for this cem.yml.")
+    add("run", _run, "Run the daily job once.")
+    check = add("check", _check, "Validate cem.yml against the sources and preview the first mapped rows.")
+    check.add_argument("--rows", type=int, default=3, help="rows to preview of each table")
+    check.add_argument("--show-personal", action="store_true", help="do not mask personal columns")
+    demo = add("demo", _demo, "Write a demo company, or advance it by days.")
+    demo.add_argument("--customers", type=int, default=2000, help="1,000 to 10,000,000")
+    demo.add_argument("--seed", type=int, default=7)
+    demo.add_argument("--days", type=int, default=0, help="advance the company by so many days")
+    demo.add_argument("--folder", help="where to write it; default: the state folder's demo/")
+    ui = add("ui", _ui, "Open the Dagster UI with the daemon, on 127.0.0.1.")
+    ui.add_argument("--port", type=int, default=3000)
+    dbt = add("dbt", _dbt, "Run any dbt command on this project, e.g. cem dbt build -s mart_kpi.")
+    dbt.add_argument("arguments", nargs=argparse.REMAINDER)
+    query = add("query", _query, "Run a query on the published marts.")
+    query.add_argument("sql")
+    _add_guard_commands(add)
+    explain = add("explain", _explain, "Say why two records are, or are not, one customer.")
+    explain.add_argument("first", help="source:record id")
+    explain.add_argument("second", help="source:record id")
+    return parser
+
+
+def _add_guard_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    load = add("load", _loads, "List loads; release or discard a held one.")
+    actions = load.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="the last load of each table, and every held one")
+    for action in ("release", "discard"):
+        sub = actions.add_parser(action, help=f"{action} a held load")
+        sub.add_argument("load_id")
+        sub.add_argument("source")
+        sub.add_argument("table")
+        sub.add_argument("--by", required=True, help="your name, for the record")
+        sub.add_argument("--reason", required=True, help="why, for the record")
+    quarantine = add("quarantine", _quarantine, "List quarantined rows, or replay those that pass now.")
+    actions = quarantine.add_subparsers(dest="action", required=True)
+    for action in ("list", "replay"):
+        sub = actions.add_parser(action)
+        sub.add_argument("source", nargs="?" if action == "list" else None)
+        sub.add_argument("table", nargs="?" if action == "list" else None)
+        if action == "replay":
+            sub.add_argument("--key", action="append", help="only these record keys")
+            sub.add_argument("--rule", help="only rows that broke this rule")
+
+
+def _log_progress(stream: TextIO) -> None:
+    """Show the progress lines, and only them, as they come."""
+    logger = logging.getLogger("cem.progress")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    (stream or sys.stdout).write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

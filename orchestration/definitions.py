@@ -1,0 +1,45 @@
+"""The entry point of Dagster: thin assembly, nothing else."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.defs.analytics import build_analytics_assets
+from orchestration.defs.automation import DAILY, build_failure_sensor, build_schedule
+from orchestration.defs.demo import build_demo_asset
+from orchestration.defs.identity import build_identity_assets
+from orchestration.defs.load import build_load_assets
+from orchestration.defs.publish import build_publish_assets
+from orchestration.defs.transform import build_transform_assets
+from orchestration.settings import Settings, load_settings
+from orchestration.transform import load_manifest, prepare
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """Everything Dagster knows, for one configuration; tests call it with their own."""
+    prepare(settings)
+    manifest = load_manifest(settings)
+    transform = build_transform_assets(settings, manifest)
+    analytics = build_analytics_assets(settings)
+    marts = [key for assets in (*transform, analytics) for key in assets.keys if key.path[0] == "marts"]
+    return dg.Definitions(
+        assets=[
+            *([build_demo_asset(settings, settings.demo)] if settings.demo else []),
+            *build_load_assets(settings),
+            *transform,
+            build_identity_assets(settings),
+            analytics,
+            build_publish_assets(settings, manifest, sorted(marts)),
+        ],
+        jobs=[DAILY],
+        schedules=[build_schedule(settings)],
+        sensors=[build_failure_sensor(settings)],
+        # One process: DuckDB has one writer, and a process a step would pay all imports again.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The deployment's definitions, from the cem.yml in the working folder or in CEM_CONFIG."""
+    return build_defs(load_settings())

@@ -1,0 +1,47 @@
+"""When the job runs by itself, and who hears of it when it fails."""
+
+import dagster as dg
+
+from orchestration.notification import notify
+from orchestration.settings import Settings
+
+DAILY = dg.define_asset_job(
+    "daily",
+    selection=dg.AssetSelection.all(),
+    description="The whole path once: extract, guard, unify, model, publish. Safe to repeat at any point.",
+)
+
+
+def build_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """The nightly run, in the time zone of the settings."""
+    return dg.ScheduleDefinition(
+        name="daily_schedule",
+        job=DAILY,
+        cron_schedule=settings.schedule.cron,
+        execution_timezone=settings.schedule.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.schedule.enabled
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+
+def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Tells the people named in `notify` that a run failed, which steps, and why."""
+
+    @dg.run_failure_sensor(
+        name="notify_on_failure",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends each failed run to the webhook and mail address of the settings.",
+    )
+    def notify_on_failure(context: dg.RunFailureSensorContext) -> None:
+        steps = [
+            f"{event.step_key}: {error.message.strip() if (error := event.step_failure_data.error) else 'failed'}"
+            for event in context.get_step_failure_events()
+        ]
+        notify(
+            settings.notify,
+            subject=f"{settings.company}: run {context.dagster_run.job_name} failed",
+            text="\n".join([f"Run {context.dagster_run.run_id} failed.", *steps, "The last published marts stay up."]),
+        )
+
+    return notify_on_failure

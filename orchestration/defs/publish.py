@@ -1,0 +1,88 @@
+"""The stage PUBLISH: the marts pass their own audit, then go out as one version."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from orchestration import guard
+from orchestration.defs.freshness import FRESHNESS
+from orchestration.defs.resources import writing
+from orchestration.progress import progress
+from orchestration.publication import mart_specs, publish
+from orchestration.settings import Settings
+from orchestration.stages import GUARD, PUBLISH
+
+PUBLISHED = dg.AssetKey(["published", "marts"])
+
+
+def build_publish_assets(
+    settings: Settings, manifest: Mapping[str, Any], marts: Sequence[dg.AssetKey]
+) -> dg.AssetsDefinition:
+    """The published marts: one asset, because a publication is one version or none."""
+    specs = mart_specs(manifest)
+
+    @dg.multi_asset(
+        name="publish_marts",
+        specs=[
+            dg.AssetSpec(
+                PUBLISHED,
+                deps=list(marts),
+                group_name=PUBLISH,
+                description="One version of all public marts, which readers open while the next run writes: "
+                f"{len(specs)} tables and views in marts.duckdb, and the same as Parquet.",
+                kinds={"duckdb", "parquet"},
+                freshness_policy=FRESHNESS,
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                guard.check_name(rule.rule_id),
+                asset=PUBLISHED,
+                description=f"{rule.description} ({rule.severity})",
+            )
+            for rule in guard.mart_rules(settings)
+        ],
+    )
+    def publish_marts(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        with writing(settings) as con:
+            with progress(GUARD, "marts") as piece:
+                rules = guard.guard_marts(con, settings)
+                piece.rows = max((rule.checked for rule in rules), default=0)
+                piece.note = f"{len(rules)} rules, {sum(rule.failed > 0 for rule in rules)} broken"
+            for rule in rules:
+                yield dg.AssetCheckResult(
+                    asset_key=PUBLISHED,
+                    check_name=guard.check_name(rule.rule_id),
+                    passed=rule.failed == 0,
+                    severity=dg.AssetCheckSeverity.ERROR if rule.severity == "critical" else dg.AssetCheckSeverity.WARN,
+                    description=f"{rule.failed:,} of {rule.checked:,} rows break it",
+                )
+            broken = [rule for rule in rules if rule.severity == "critical" and rule.failed]
+            if broken:
+                raise dg.Failure(
+                    "Not published, the last version stays up: "
+                    + "; ".join(f"{rule.description}: {rule.failed:,} rows" for rule in broken),
+                    allow_retries=False,
+                )
+            with progress(PUBLISH, "marts") as piece:
+                publication = publish(con, settings, context.run_id, specs)
+                piece.rows = publication.rows
+                piece.note = (
+                    f"version {publication.version}"
+                    if publication.changed
+                    else f"nothing new, version {publication.version} stays up"
+                )
+            yield dg.MaterializeResult(
+                asset_key=PUBLISHED,
+                metadata={
+                    "changed": publication.changed,
+                    "version": publication.version,
+                    "dagster/row_count": publication.rows,
+                    "path": dg.MetadataValue.path(str(publication.path)),
+                },
+            )
+
+    return publish_marts

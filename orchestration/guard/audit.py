@@ -1,0 +1,231 @@
+"""The audit: one scan of a batch that tags every row with the rules it breaks.
+
+Belongs here: the tagging scan, unique keys, counts and samples. Does not belong here: what a batch is made of
+(`batches.py`) and what follows from the result (`verdict.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from orchestration.guard.compiler import CompiledRule, CompiledSuite
+from orchestration.guard.results import SAMPLE_KEYS, GuardError, RuleResult
+from orchestration.guard.sql import identifier, literal
+
+BROKEN = "guard_broken"
+"""Temporary table: one row per batch and row that breaks any rule, with its tags."""
+
+_BITS = 60
+"""Rules per mask column; the sign bit of a 64-bit integer and a few more are left alone."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A relation to audit against one suite.
+
+    Attributes:
+        compiled: The suite and its SQL.
+        relation: Name of a temporary view with a column `_row` that numbers the rows.
+        prefix: What rule ids begin with in place of the suite's name, when one table feeds an entity twice.
+        sample: SQL that names a row to people without personal data.
+        skipped: Ids of rules that do not apply to this batch.
+    """
+
+    compiled: CompiledSuite
+    relation: str
+    sample: str
+    prefix: str | None = None
+    skipped: frozenset[str] = frozenset()
+
+    @property
+    def rules(self) -> tuple[CompiledRule, ...]:
+        """The rules that apply."""
+        return tuple(rule for rule in self.compiled.rules if rule.rule.rule_id not in self.skipped)
+
+    def rule_id(self, rule: CompiledRule) -> str:
+        """The id of a rule in this batch."""
+        return rename(rule.rule.rule_id, self.prefix)
+
+
+def rename(rule_id: str, prefix: str | None) -> str:
+    """A rule id under another suite name."""
+    return rule_id if prefix is None else f"{prefix}.{rule_id.partition('.')[2]}"
+
+
+def mark_of(rule_id: str) -> str:
+    """The end of a quarantine reason, by which the rows that broke a rule are found."""
+    return f" [{rule_id}]"
+
+
+def audit(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> list[RuleResult]:
+    """Tag the rows of all batches and count.
+
+    Leaves the temporary table `guard_broken` behind, which `bad_rows` reads.
+
+    Args:
+        con: Connection that sees the batches.
+        batches: What to audit.
+
+    Returns:
+        One result per rule that applies, batch by batch.
+    """
+    masks = max(-(-len(_row_rules(batch)) // _BITS) for batch in batches) or 1
+    try:
+        scans = [_scan(con, number, batch, masks) for number, batch in enumerate(batches)]
+        con.execute(f"create or replace temp table {BROKEN} as {' union all '.join(scans)}")
+    except (duckdb.ConversionException, duckdb.BinderException):
+        # Without the cause, which may quote a value.
+        raise _impossible_rule(con, batches) from None
+    results = []
+    for number, batch in enumerate(batches):
+        results += _results(con, number, batch)
+        for position, rule in enumerate(batch.rules):
+            if rule.is_unique:
+                con.execute(f"drop table if exists {_duplicates(number, position)}")
+    return results
+
+
+def _impossible_rule(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> GuardError:
+    """Name the rule that cannot be applied to the values of its column."""
+    for batch in batches:
+        for rule in batch.rules:
+            for condition in filter(None, (rule.scope, rule.given, rule.failing)):
+                try:
+                    con.execute(f"select count(*) filter ({condition}) from {batch.relation}")
+                except (duckdb.ConversionException, duckdb.BinderException):
+                    return GuardError(
+                        f"{batch.compiled.suite.path}: rule {rule.rule.rule_id} compares "
+                        f"{', '.join(rule.rule.columns)} with constants of another type; values of CSV and JSON "
+                        "are text as sent: use a regular expression there, or a rule of the entity"
+                    )
+    return GuardError("the audit failed on a value that does not fit its column's type")
+
+
+def bad_rows(batches: Sequence[Batch]) -> str:
+    """A query for the rows to quarantine: `_row` and all its `reasons`."""
+    parts = []
+    for number, batch in enumerate(batches):
+        critical = [(rule, tag) for rule, tag in _tags(batch) if rule.rule.quarantines]
+        if not critical:
+            continue
+        reasons = ", ".join(f"case when {tag} then {_reason(batch, rule)} end" for rule, tag in critical)
+        parts.append(
+            f"select {number} as batch, _row, list_filter([{reasons}], lambda reason: reason is not "
+            "null) as reasons "
+            f"from {BROKEN} where batch = {number} and ({' or '.join(tag for _, tag in critical)})"
+        )
+    if not parts:
+        return "select 0::ubigint as _row, []::varchar[] as reasons where false"
+    union = " union all ".join(parts)
+    return f"select _row, flatten(list(reasons order by batch)) as reasons from ({union}) group by _row"
+
+
+def _row_rules(batch: Batch) -> list[CompiledRule]:
+    return [rule for rule in batch.rules if not rule.is_row_count]
+
+
+def _tags(batch: Batch) -> list[tuple[CompiledRule, str]]:
+    """Each row rule with the SQL that is true for a row of `guard_broken` that breaks it."""
+    return [
+        (rule, f"(mask_{index // _BITS} & {1 << (index % _BITS)}) <> 0") for index, rule in enumerate(_row_rules(batch))
+    ]
+
+
+def _details(batch: Batch) -> list[str]:
+    return sorted({rule.rule.detail for rule in batch.rules if rule.rule.detail})
+
+
+def _reason(batch: Batch, rule: CompiledRule) -> str:
+    complaint, mark = literal(rule.rule.complaint), literal(mark_of(batch.rule_id(rule)))
+    if rule.rule.detail is None:
+        return f"{complaint} || {mark}"
+    position = _details(batch).index(rule.rule.detail) + 1
+    return f"{complaint} || coalesce(' (' || details[{position}] || ')', '') || {mark}"
+
+
+def _scan(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, masks: int) -> str:
+    failing = [_failing(con, number, position, batch, rule) for position, rule in enumerate(batch.rules)]
+    row_rules = [condition for condition in failing if condition is not None]
+    columns = []
+    for mask in range(masks):
+        bits = [
+            f"case when {condition} then {1 << bit}::ubigint else 0 end"
+            for bit, condition in enumerate(row_rules[mask * _BITS : (mask + 1) * _BITS])
+        ]
+        columns.append(f"({' | '.join(bits) or '0::ubigint'}) as mask_{mask}")
+    details = ", ".join(f"{identifier(column)}::varchar" for column in _details(batch))
+    broken = " or ".join(f"mask_{mask} <> 0" for mask in range(masks))
+    return (
+        f"select * from (select {number} as batch, _row::ubigint as _row, {', '.join(columns)}, "
+        f"[{details}]::varchar[] as details, ({batch.sample})::varchar as sample from {batch.relation}) "
+        f"where {broken}"
+    )
+
+
+def _failing(
+    con: duckdb.DuckDBPyConnection, number: int, position: int, batch: Batch, rule: CompiledRule
+) -> str | None:
+    if rule.is_row_count:
+        return None
+    if not rule.is_unique:
+        return _all(rule.scope, rule.given, rule.failing)
+    columns = ", ".join(identifier(column) for column in rule.rule.columns)
+    given = " and ".join(f"{identifier(column)} is not null" for column in rule.rule.columns)
+    table = _duplicates(number, position)
+    con.execute(
+        f"create or replace temp table {table} as select {columns} from {batch.relation} "
+        f"where {_all(rule.scope, rule.given, given)} group by all having count(*) > 1"
+    )
+    if con.execute(f"select 1 from {table} limit 1").fetchone() is None:
+        return "false"  # The usual case needs no look-up in the scan.
+    return _all(rule.scope, rule.given, f"({columns}) in (select ({columns}) from {table})")
+
+
+def _duplicates(number: int, position: int) -> str:
+    return f"guard_duplicates_{number}_{position}"
+
+
+def _all(*conditions: str | None) -> str:
+    return " and ".join(f"({condition})" for condition in conditions if condition)
+
+
+def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch) -> list[RuleResult]:
+    # Only row conditions narrow what counts as checked, as in GX: a missing value is looked at and let pass. So this
+    # pass reads few columns.
+    scopes = ", ".join(f"count(*) filter ({rule.scope})" if rule.scope else "count(*)" for rule in batch.rules)
+    checked = _row(con, f"select count(*), {scopes} from {batch.relation}")
+    counted = ", ".join(
+        f"count(*) filter ({tag}), arg_min(sample, _row, {SAMPLE_KEYS}) filter ({tag})" for _, tag in _tags(batch)
+    )
+    found = iter(_row(con, f"select {counted} from {BROKEN} where batch = {number}") if counted else ())
+    results = []
+    for rule, rows in zip(batch.rules, checked[1:], strict=True):
+        if rule.is_row_count:
+            failed, samples = int(not _within(rule, checked[0])), None
+        else:
+            failed, samples = next(found), next(found)
+        results.append(
+            RuleResult(
+                rule_id=batch.rule_id(rule),
+                expectation_type=rule.rule.expectation_type,
+                column=rule.rule.column,
+                severity=rule.rule.severity,
+                description=rule.rule.complaint,
+                failed=failed,
+                checked=rows,
+                sample_keys=[str(sample) for sample in samples or ()],
+            )
+        )
+    return results
+
+
+def _within(rule: CompiledRule, rows: int) -> bool:
+    return (rule.minimum is None or rows >= rule.minimum) and (rule.maximum is None or rows <= rule.maximum)
+
+
+def _row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    return con.execute(query).fetchone() or ()

@@ -1,0 +1,298 @@
+"""What is audited: the projections of a source table, and of the marts, with the columns the guard adds.
+
+Belongs here: temporary views over a relation, which suite each is audited against, which rules do not
+apply, and how a row may be named without personal data. Does not belong here: the audit itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import yaml
+
+from orchestration.guard.audit import Batch, rename
+from orchestration.guard.compiler import compile_suite
+from orchestration.guard.results import GuardError, RuleResult
+from orchestration.guard.sql import as_sent, describe, identifier, literal
+from orchestration.guard.suites import Rule, Suite, custom_suite, entity_suite, mart_suites, sent_suite
+from orchestration.sources.contract import load_contract
+from orchestration.sources.mapping import mapped_select
+
+if TYPE_CHECKING:
+    from orchestration.settings import EntityMapping, Settings, Table
+
+FUTURE_SKEW = timedelta(days=1)
+"""How far ahead a time may lie: clocks differ, and a local time read as UTC is up to 14 hours off."""
+
+MART_MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models" / "marts"
+"""Where dbt declares the marts."""
+
+SENT_VIEW = "guard_sent"
+"""The live rows of the audited relation, numbered by `_row_hash`, which every projection hands through."""
+
+MART_DECIMALS = 9
+"""Marts are compared after rounding to so many decimals: 0.1 + 0.2 is not an error."""
+
+
+ADDED_COLUMNS = {"_now": "TIMESTAMP", "_latest_allowed": "TIMESTAMP"}
+"""Columns of every batch of a source table: the moment of the audit, and the latest time that is not the future."""
+
+SENT_COLUMNS = {"_key": "VARCHAR", "_widest_bytes": "BIGINT", "_nul_values": "BIGINT", **ADDED_COLUMNS}
+"""Columns that the suite on rows as sent can rely on whatever the source."""
+
+
+class UnreadableMappingError(GuardError):
+    """A mapping of cem.yml names a column that the load does not have."""
+
+
+@dataclass(frozen=True)
+class TableSuite:
+    """One suite a source table is audited against.
+
+    Attributes:
+        suite: The suite.
+        mapping: The entity mapping whose projection is audited; None: the rows as sent.
+        prefix: What rule ids begin with instead of the suite's name.
+        skipped: Ids of rules that do not apply.
+    """
+
+    suite: Suite
+    mapping: EntityMapping | None = None
+    prefix: str | None = None
+    skipped: frozenset[str] = frozenset()
+
+
+def table_suites(settings: Settings, table: Table) -> list[TableSuite]:
+    """The suites of a source table: on rows as sent, the user's own, then one per entity mapping."""
+    sent = sent_suite()
+    # Without a key every row is its own record, named by file and line: it cannot occur twice.
+    suites = [TableSuite(sent, skipped=frozenset() if table.key else frozenset({f"{sent.name}.key_unique"}))]
+    custom = custom_suite(settings.config_path.parent, table.source, table.name)
+    if custom is not None:
+        suites.append(TableSuite(custom))
+    several = Counter(mapping.entity for mapping in table.entities)
+    seen: Counter[str] = Counter()
+    for mapping in table.entities:
+        suite = entity_suite(mapping.entity)
+        seen[mapping.entity] += 1
+        prefix = f"{suite.name}_{seen[mapping.entity]}" if several[mapping.entity] > 1 else None
+        suites.append(TableSuite(suite, mapping, prefix, _not_applicable(suite, mapping)))
+    return suites
+
+
+def _not_applicable(suite: Suite, mapping: EntityMapping) -> frozenset[str]:
+    if not mapping.one_per_key:
+        return frozenset()
+    key = load_contract()[mapping.entity].key
+    return frozenset(
+        rule.rule_id
+        for rule in suite.rules
+        if rule.expectation_type == "expect_column_values_to_be_unique" and rule.columns == (key,)
+    )
+
+
+def rules_of(settings: Settings, table: Table) -> list[RuleResult]:
+    """The rules a source table is audited against, as results without counts. Reads suites only."""
+    return [
+        _unjudged(rule, audited.prefix)
+        for audited in table_suites(settings, table)
+        for rule in audited.suite.rules
+        if rule.rule_id not in audited.skipped
+    ]
+
+
+def mart_rules(settings: Settings) -> list[RuleResult]:
+    """The rules of the marts, as results without counts. Reads suites only."""
+    return [_unjudged(rule, None) for suite in mart_suites() for rule in suite.rules]
+
+
+def _unjudged(rule: Rule, prefix: str | None) -> RuleResult:
+    return RuleResult(
+        rule_id=rename(rule.rule_id, prefix),
+        expectation_type=rule.expectation_type,
+        column=rule.column,
+        severity=rule.severity,
+        description=rule.complaint,
+    )
+
+
+def compiled_folder(settings: Settings) -> Path:
+    """Where compiled suites are kept."""
+    return settings.home / "guard"
+
+
+def prepare(settings: Settings) -> None:
+    """Compile every suite that this configuration needs and no data is needed for.
+
+    Great Expectations takes seconds to import. Called at installation, this spares the first run of it; a run
+    compiles by itself what is missing, such as your own suites, which wait for the columns of their tables.
+    """
+    folder = compiled_folder(settings)
+    compile_suite(folder, sent_suite(), SENT_COLUMNS, trusted=True)
+    for entity in sorted({mapping.entity for table in settings.tables() for mapping in table.entities}):
+        columns = {name: column.duckdb_type.upper() for name, column in load_contract()[entity].columns.items()}
+        compile_suite(folder, entity_suite(entity), {**columns, "_uncast": "VARCHAR", **ADDED_COLUMNS}, trusted=True)
+    for suite in mart_suites():
+        columns = _declared_columns(suite.name)
+        if columns:
+            compile_suite(folder, suite, columns, trusted=True)
+
+
+def _declared_columns(mart: str) -> dict[str, str]:
+    """Types of the columns of a mart as its dbt contract declares them; empty when there is no such contract."""
+    for path in MART_MODELS.rglob(f"{mart}.yml"):
+        [model] = yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
+        return {column["name"]: str(column["data_type"]).upper() for column in model["columns"]}
+    return {}
+
+
+@contextmanager
+def table_batches(
+    con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, relation: str, now: datetime
+) -> Iterator[list[Batch]]:
+    """The batches of a source table over a raw-shaped relation; their views are gone afterwards.
+
+    Args:
+        con: The warehouse.
+        settings: The settings.
+        table: The source table.
+        relation: SQL name of a table shaped like the candidate. Deletions in it are not audited: they say
+            nothing but a key.
+        now: The moment of the audit, UTC.
+
+    Yields:
+        The batches, in the order of `table_suites`.
+
+    Raises:
+        UnreadableMappingError: A mapped column is not in the relation.
+    """
+    columns = describe(con, relation)
+    con.execute(
+        f"create or replace temp view {SENT_VIEW} as "
+        f"select * replace (rowid::ubigint as _row_hash) from {relation} where _deleted_at is null"
+    )
+    views = [SENT_VIEW]
+    try:
+        sample = _sample(table)
+        batches = []
+        for number, audited in enumerate(table_suites(settings, table)):
+            suite, mapping = audited.suite, audited.mapping
+            query = _sent_query(columns) if mapping is None else _entity_query(table, mapping)
+            view = f"guard_batch_{number}"
+            _create_view(con, table, view, query, now)
+            views.append(view)
+            trusted = suite.path.parent.name != "custom"
+            compiled = compile_suite(compiled_folder(settings), suite, describe(con, view), trusted=trusted)
+            batches.append(Batch(compiled, view, sample, prefix=audited.prefix, skipped=audited.skipped))
+        yield batches
+    finally:
+        for view in reversed(views):
+            con.execute(f"drop view if exists {view}")
+
+
+@contextmanager
+def mart_batches(con: duckdb.DuckDBPyConnection, settings: Settings, suites: list[Suite]) -> Iterator[list[Batch]]:
+    """The batches of the marts, each `marts.<suite>` as it stands; their views are gone afterwards."""
+    batches = []
+    try:
+        for number, suite in enumerate(suites):
+            relation = f'"marts".{identifier(suite.name)}'
+            rounded = ", ".join(
+                f"round({identifier(name)}, {MART_DECIMALS}) as {identifier(name)}"
+                for name, kind in describe(con, relation).items()
+                if kind in ("DOUBLE", "FLOAT")
+            )
+            replaced = f" replace ({rounded})" if rounded else ""
+            view = f"guard_mart_{number}"
+            con.execute(
+                f"create or replace temp view {view} as "
+                f"select *{replaced}, row_number() over () as _row from {relation}"
+            )
+            compiled = compile_suite(compiled_folder(settings), suite, describe(con, view), trusted=True)
+            key = [f"coalesce({identifier(column)}::varchar, '-')" for column in suite.key]
+            sample = f"concat_ws(' / ', {', '.join(key)})" if key else "'row ' || _row"
+            batches.append(Batch(compiled=compiled, relation=view, sample=sample))
+        yield batches
+    finally:
+        for number in range(len(suites)):
+            con.execute(f"drop view if exists guard_mart_{number}")
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, table: Table, view: str, query: str, now: datetime) -> None:
+    moment, latest = now.isoformat(sep=" "), (now + FUTURE_SKEW).isoformat(sep=" ")
+    try:
+        con.execute(
+            f"create or replace temp view {view} as select *, _row_hash as _row, "
+            f"{literal(moment)}::timestamp as _now, {literal(latest)}::timestamp as _latest_allowed "
+            f"from ({query})"
+        )
+    except duckdb.BinderException as error:
+        raise UnreadableMappingError(
+            f"cem.yml maps a column that {table.source}.{table.name} does not have: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: duckdb.BinderException) -> str:
+    # The rest of a binder message quotes the statement; the first line only names columns.
+    return str(error).partition("\n")[0].removeprefix("Binder Error: ")
+
+
+def _entity_query(table: Table, mapping: EntityMapping) -> str:
+    # Where several rows make one record, every one of them is audited and not only the last: should the last
+    # end in quarantine, the one before it counts.
+    return mapped_select(table, mapping, SENT_VIEW)
+
+
+def _sent_query(columns: dict[str, str]) -> str:
+    texts = [identifier(name) for name, kind in as_sent(columns).items() if kind == "VARCHAR"]
+    widest = ", ".join(f"coalesce(strlen({text}), 0)" for text in texts)
+    nul = " + ".join(f"coalesce(contains({text}, chr(0)), false)::bigint" for text in texts)
+    return (
+        f"select *, {f'greatest({widest})::bigint' if texts else '0::bigint'} as _widest_bytes, "
+        f"({nul or '0::bigint'}) as _nul_values from {SENT_VIEW}"
+    )
+
+
+def _sample(table: Table) -> str:
+    """SQL that names a row: by its key unless that is, or looks like, personal data."""
+    number = "'row ' || (_row + 1)"
+    if not key_is_impersonal(table):
+        return number
+    return f"case when _key is null or contains(_key, '@') then {number} else _key end"
+
+
+def key_is_impersonal(table: Table) -> bool:
+    """Whether the key of a source table is known to hold no personal data.
+
+    It is when the table has no key of its own (records are named by file and line), or when every column of
+    the key feeds an id of the contract and none feeds anything personal.
+    """
+    return all(_column_is_impersonal(table, column) for column in table.key)
+
+
+def _column_is_impersonal(table: Table, column: str) -> bool:
+    contract = load_contract()
+    feeds_id = False
+    for mapping in table.entities:
+        entity = contract[mapping.entity]
+        for name, origin in mapping.columns.items():
+            if not _reads(origin.column, origin.expression, column):
+                continue
+            if entity.columns[name].personal:
+                return False
+            feeds_id = feeds_id or name in entity.identifiers
+    return feeds_id
+
+
+def _reads(mapped: str | None, expression: str | None, column: str) -> bool:
+    if mapped is not None and (mapped == column or mapped.startswith(f"{column}.")):
+        return True
+    return expression is not None and re.search(re.escape(column), expression, re.IGNORECASE) is not None

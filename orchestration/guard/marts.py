@@ -1,0 +1,36 @@
+"""The second boundary: the marts, before they are published.
+
+Belongs here: judging the marts as built. Does not belong here: publishing them, or rules
+(`expectations/marts/`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from orchestration.guard.audit import BROKEN, audit
+from orchestration.guard.batches import mart_batches
+from orchestration.guard.results import GuardError, RuleResult
+from orchestration.guard.sql import columns_of
+from orchestration.guard.suites import mart_suites
+
+if TYPE_CHECKING:
+    from orchestration.settings import Settings
+
+
+def guard_marts(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[RuleResult]:
+    """Judge every mart that has a suite. A critical rule with failures means: do not publish.
+
+    Raises:
+        GuardError: A mart that has a suite is missing.
+    """
+    suites = mart_suites()
+    missing = [suite.name for suite in suites if not columns_of(con, "marts", suite.name)]
+    if missing:
+        raise GuardError(f"not built: {', '.join(f'marts.{name}' for name in missing)}; run dbt build first")
+    with mart_batches(con, settings, suites) as batches:
+        results = audit(con, batches)
+    con.execute(f"drop table if exists {BROKEN}")
+    return results

@@ -1,0 +1,366 @@
+r"""From values as written to keys that can be compared: mail, phone, name.
+
+Every rule works on distinct values and in SQL; Python is asked only where a library must be (`phonenumbers`,
+Unicode compatibility forms), and only for values not seen before.
+
+Mail (`add_emails`): display names and `mailto:` cut, invisible signs and blanks removed, lower case, misspelt
+    domains of big providers corrected, plus tags cut, dots of the local part dropped where the provider ignores
+    them. NULL when what is left is no address. Mailboxes that many people answer are marked.
+Phone (`learn_phones`): any digits to 0-9, extension cut, then E.164 by `phonenumbers` in the country of the
+    record. NULL when no number of that country can have this length. Numbers that end in one repeated digit or
+    in a run (0912 123 4567) are marked as placeholders. Placeholders without such a look show by their
+    frequency: they become hubs in `edges`.
+Name (`add_name_keys`): NFKC, accents and vowel signs removed, lower case, Arabic yeh and kaf to Persian, joiners
+    (ZWNJ) and digits dropped, everything else that is no letter parts two tokens; titles and words that stand
+    for "no name" removed. Three forms come out of it:
+      - key: the tokens, `mohammadreza karimi`, `محمد رضا کریمی`;
+      - fold: one spelling for sounds both scripts can write, `mohamadreza kareme`, `mhmd rza krem`;
+      - skeleton: the fold without vowels and vowel carriers, `mhmdrz krm`, `mhmd rz krm`, where scripts meet.
+
+Does not belong here: who is whom.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import duckdb
+import phonenumbers
+import pyarrow as pa
+
+PLACEHOLDER_MAILBOXES = (
+    "noreply",
+    "donotreply",
+    "noemail",
+    "nomail",
+    "none",
+    "na",
+    "null",
+    "unknown",
+    "anonymous",
+    "test",
+)
+"""Local parts people type when they have no mail to give; they name nobody, whatever the domain."""
+
+DOTLESS_DOMAINS = ("gmail.com",)
+"""Providers that deliver `a.b@` and `ab@` to one mailbox."""
+
+DOMAIN_SPELLINGS = {
+    "googlemail.com": "gmail.com",
+    "gamil.com": "gmail.com",
+    "gmai.com": "gmail.com",
+    "gmail.co": "gmail.com",
+    "gmail.con": "gmail.com",
+    "gmaill.com": "gmail.com",
+    "gmial.com": "gmail.com",
+    "gnail.com": "gmail.com",
+    "hotmai.com": "hotmail.com",
+    "hotmial.com": "hotmail.com",
+    "hotmail.con": "hotmail.com",
+    "outlok.com": "outlook.com",
+    "outlook.con": "outlook.com",
+    "yaho.com": "yahoo.com",
+    "yahoo.con": "yahoo.com",
+    "yahooo.com": "yahoo.com",
+    "yhoo.com": "yahoo.com",
+}
+"""Other names and frequent misspellings of big mail domains; none of them offers mailboxes itself."""
+
+TITLES = (
+    "mr", "mrs", "ms", "miss", "mx", "dr", "prof", "eng", "ing", "sir", "madam", "herr", "frau", "sr", "sra", "mme",
+    "seyed", "seyyed", "sayed", "sayyed", "seyedeh", "haj", "haji",
+    "آقا", "آقای", "خانم", "خانوم", "دکتر", "مهندس", "استاد", "جناب", "سرکار", "سید", "سیده", "حاج",
+)  # fmt: skip
+"""Tokens that are written or left out at will. Dropped as long as another token remains."""
+
+NOBODY_NAMES = (
+    "test", "unknown", "anonymous", "guest", "customer", "client", "user", "na", "none", "null", "no name", "noname",
+    "not available", "not provided", "n a", "ناشناس", "مشتری", "کاربر", "مهمان", "نامشخص", "تست", "بدون نام",
+)  # fmt: skip
+"""Whole names that mean no name was given."""
+
+NO_IDS = ("0", "-1", "na", "n/a", "none", "null", "nil", "unknown", "undefined", "-", "?")
+"""External ids that stand for a missing one."""
+
+MAX_TOKENS = 8
+"""Tokens kept of a name: more is an address or a sentence in the wrong field."""
+
+_INVISIBLE = r"[\x{00AD}\x{061C}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2069}\x{FEFF}]"
+_MAIL_SHAPE = r"[^@\s<>()\[\],;:]+@[^@\s<>()\[\],;:.]+(\.[^@\s<>()\[\],;:.]+)*\.[^@\s<>()\[\],;:.\d]{2,}"
+
+# Letters outside these blocks may be compatibility forms (presentation forms, full width, ligatures).
+_NEEDS_NFKC = r"[^\x{0000}-\x{009F}\x{00C0}-\x{02AF}\x{0300}-\x{052F}\x{0600}-\x{06FF}\x{200C}\x{200D}\x{2019}]"
+_DROPPED = r"[\x{00AD}\x{061C}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2069}\x{FEFF}\x{0640}\p{M}\p{N}'’‘`´ʻʼ]"
+
+# Letters that Unicode does not decompose, each with the plain spelling people use for it.
+_LETTERS = (("ß", "ss"), ("æ", "ae"), ("œ", "oe"), ("þ", "th"))
+_PLAIN_FROM, _PLAIN_TO = "øłđðıħيىكةھ" + "ہے", "oldd" + "ihییکهه" + "هی"
+
+_DIGITS_FROM = "۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩０１２３４５６７８９＋"
+_DIGITS_TO = "012345678901234567890123456789+"
+
+# One code per consonant sound; capitals stand for sounds that Latin writes with two letters.
+_PERSIAN_FROM = "ابپتثجچحخدذرزژسشصضطظعغفقکگلمنوهیءئؤأإ"
+_PERSIAN_TO = "abptsjChXdzrzjsSsztzaGfGkglmnohe" + "aeoaa"
+_LATIN_SOUNDS = (
+    ("tch", "C"), ("sch", "S"), ("kh", "X"), ("gh", "G"), ("sh", "S"), ("ch", "C"), ("zh", "j"), ("ph", "f"),
+    ("th", "t"), ("ck", "k"), ("q", "G"), ("x", "ks"), ("c", "k"), ("w", "v"),
+    ("ou", "o"), ("oo", "o"), ("u", "o"),
+    ("ai", "e"), ("ae", "e"), ("ay", "e"), ("ei", "e"), ("ey", "e"), ("ie", "e"), ("ee", "e"), ("y", "e"), ("i", "e"),
+)  # fmt: skip
+_DOUBLED = "abCdeflgGhjkmnoprsStvXz"
+
+_RUNS = ("01234567890123456789", "98765432109876543210")
+_PLACEHOLDER_TAIL = 7
+_NO_SEPARATORS = str.maketrans("", "", "._-")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _in_list(words: Iterable[str]) -> str:
+    return "(" + ", ".join(_literal(word) for word in words) + ")"
+
+
+def _replaced(expression: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        expression = f"replace({expression}, {_literal(old)}, {_literal(new)})"
+    return expression
+
+
+def add_emails(con: duckdb.DuckDBPyConnection, mails: str, target: str, role_mailboxes: Sequence[str]) -> None:
+    """Make a dictionary of mails: temporary table `target` (text, email, is_role), one row per mail as written.
+
+    `email` is the key of the mailbox (equal keys reach one mailbox) or NULL where the text is no address; `is_role`
+    says that it belongs to a role, or to nobody, rather than to a person.
+
+    Args:
+        con: The warehouse.
+        mails: Relation with a column `text` of mails as written; repeated and NULL ones are fine.
+        target: Name of the temporary table to make.
+        role_mailboxes: Local parts of role mailboxes; dots, dashes and underscores do not count.
+    """
+    roles = {name.lower().translate(_NO_SEPARATORS) for name in role_mailboxes} | set(PLACEHOLDER_MAILBOXES)
+    spellings = ", ".join(f"{_literal(wrong)}: {_literal(right)}" for wrong, right in DOMAIN_SPELLINGS.items())
+    con.execute(f"""
+        create or replace temp table {target} as
+        with bare as (
+            select distinct text, coalesce(nullif(regexp_extract(text, '<([^<>]+)>', 1), ''), text) as bare
+            from {mails}
+            where text is not null
+        ),
+        cleaned as (
+            select
+                text,
+                regexp_replace(
+                    lower(translate(bare, '＠．', '@.')), '{_INVISIBLE}|\\s|^\\s*mailto:|[.,;]+\\s*$', '', 'g'
+                ) as address,
+            from bare
+        ),
+        parted as (
+            select text, split_part(address, '@', 1) as local_part, split_part(address, '@', 2) as domain
+            from cleaned
+            where regexp_full_match(address, '{_MAIL_SHAPE}')
+        ),
+        plain as (
+            select
+                text,
+                regexp_replace(local_part, '(.)\\+.*$', '\\1') as local_part,
+                coalesce(map {{{spellings}}}[domain], domain) as domain,
+            from parted
+        ),
+        keyed as (
+            select
+                text,
+                case when domain in {_in_list(DOTLESS_DOMAINS)} then replace(local_part, '.', '') else local_part end
+                    || '@' || domain as email,
+                regexp_replace(local_part, '[._-]', '', 'g') in {_in_list(sorted(roles))} as is_role,
+            from plain
+        )
+        select bare.text, keyed.email, coalesce(keyed.is_role, false) as is_role
+        from bare
+        left join keyed on bare.text = keyed.text
+    """)
+
+
+def phone_text_sql(column: str) -> str:
+    """SQL for the digits (and leading plus) of a phone as written, without extension. NULL where too few are left.
+
+    A spreadsheet's scientific notation has lost its last digits and is NULL as well.
+    """
+    ascii_digits = f"lower(translate({column}, '{_DIGITS_FROM}', '{_DIGITS_TO}'))"
+    cut = f"regexp_replace({ascii_digits}, '(ext|x|#|داخلی|;|/|,).*$|\\.0$', '')"
+    digits = f"regexp_replace({cut}, '[^0-9+]|(.)\\+', '\\1', 'g')"
+    return f"""case
+        when {column} is null or regexp_matches({column}, '(?i)\\de\\+?\\d') then null
+        when length({digits}) >= 6 then {digits}
+    end"""
+
+
+def external_id_sql(column: str) -> str:
+    """SQL for an external id; NULL for the usual stand-ins of a missing one."""
+    return f"case when lower(trim({column})) not in {_in_list(NO_IDS)} then nullif(trim({column}), '') end"
+
+
+def name_fold_sql(key: str) -> str:
+    """SQL for the fold of a name key: one letter a sound, for Latin and Persian spelling alike."""
+    latin = _replaced(_replaced(key, _LATIN_SOUNDS), ((letter * 2, letter) for letter in _DOUBLED))
+    return f"""case
+        when regexp_matches({key}, '[\\x{{0600}}-\\x{{06FF}}]')
+        then translate({key}, {_literal(_PERSIAN_FROM)}, {_literal(_PERSIAN_TO)})
+        else {latin}
+    end"""
+
+
+def name_skeleton_sql(fold: str) -> str:
+    """SQL for the skeleton of a fold: its consonants.
+
+    Vowels go because Persian does not write the short ones; `v` because و is vowel and consonant; `h` at the end
+    of a token because ه there is the sound e. Doubled consonants become one: Persian writes them once.
+    """
+    consonants = f"regexp_replace({fold}, '[aeov]|h( |$)', '\\1', 'g')"
+    return _replaced(consonants, ((letter * 2, letter) for letter in _DOUBLED if letter not in "aeov"))
+
+
+def add_name_keys(con: duckdb.DuckDBPyConnection, names: str, target: str) -> None:
+    """Make a dictionary of names: temporary table `target` (name, name_key, name_skeleton), one row per name.
+
+    Args:
+        con: The warehouse.
+        names: Relation with a column `name` of names as written; repeated and NULL names are fine.
+        target: Name of the temporary table to make.
+    """
+    con.execute(
+        f"create or replace temp table {target}_raw as select distinct name from {names} where name is not null"
+    )
+    odd = con.execute(f"select name from {target}_raw where regexp_matches(name, '{_NEEDS_NFKC}')").to_arrow_table()
+    spelled = [unicodedata.normalize("NFKC", name) for name in odd.column("name").to_pylist()]
+    # Both lists are compared in the form of the tokens.
+    titles = _in_list(sorted({title.replace("آ", "ا") for title in TITLES}))
+    nobody = _in_list(NOBODY_NAMES)
+    con.register("identity_nfkc", odd.append_column("nfkc", pa.array(spelled, pa.string())))
+    con.execute(f"""
+        create or replace temp table {target} as
+        with composed as (
+            select raw.name, coalesce(nfkc.nfkc, raw.name) as nfkc
+            from {target}_raw as raw
+            left join identity_nfkc as nfkc on raw.name = nfkc.name
+        ),
+        -- Accents go after the odd letters are dropped; what strip_accents leaves of hamza carriers is Arabic yeh.
+        lowered as (
+            select name, lower(strip_accents(regexp_replace(nfkc, {_literal(_DROPPED)}, '', 'g'))) as lowered
+            from composed
+        ),
+        plain as (
+            select name, translate({_replaced("lowered", _LETTERS)}, '{_PLAIN_FROM}', '{_PLAIN_TO}') as plain
+            from lowered
+        ),
+        tokens as (
+            select name, string_split(trim(regexp_replace(plain, '[^\\p{{L}}]+', ' ', 'g')), ' ') as tokens
+            from plain
+        ),
+        untitled as (
+            select name, tokens, list_filter(tokens, lambda token: token not in {titles}) as kept
+            from tokens
+        ),
+        joined as (
+            select
+                name,
+                array_to_string(
+                    list_slice(case when len(kept) > 0 then kept else tokens end, 1, {MAX_TOKENS}), ' '
+                ) as joined,
+            from untitled
+        ),
+        keyed as (
+            select
+                name,
+                case
+                    when joined in {nobody} then null
+                    -- One letter names nobody, except in Chinese characters.
+                    when length(joined) >= 2 or regexp_matches(joined, '\\p{{Han}}') then joined
+                end as name_key,
+            from joined
+        ),
+        folded as (select name, name_key, {name_fold_sql("name_key")} as fold from keyed),
+        consonants as (select name, name_key, {name_skeleton_sql("fold")} as skeleton from folded)
+        -- Sorted, so that reversed names meet; joined, so that names written in one word or two often do.
+        select
+            name,
+            name_key,
+            array_to_string(list_sort(string_split(skeleton, ' ')), '') as name_skeleton,
+        from consonants
+    """)
+    con.unregister("identity_nfkc")
+    con.execute(f"drop table {target}_raw")
+
+
+def parse_phone(text: str, region: str) -> tuple[str | None, bool]:
+    """The E.164 form of a number and whether its country's plan has assigned its range.
+
+    A number without plus that fits no plan of its region is tried once more as if the plus were missing. A number of
+    a possible length is kept even when its range is not assigned: plans grow faster than their copies.
+
+    Args:
+        text: Digits, with or without a leading plus.
+        region: ISO 3166 alpha-2 country the number is written in.
+    """
+    readings = [text] if text.startswith("+") else [text, f"+{text}"]
+    possible: str | None = None
+    for reading in readings:
+        try:
+            number = phonenumbers.parse(reading, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+            continue
+        written = f"+{number.country_code}{phonenumbers.national_significant_number(number)}"
+        if phonenumbers.is_valid_number(number):
+            return written, True
+        # Only the reading in the record's own country may pass unassigned.
+        if reading == text:
+            possible = written
+    return possible, False
+
+
+def is_placeholder_phone(phone: str | None) -> bool:
+    """Whether an E.164 number ends as people type numbers that are none: one digit repeated, or a run of digits."""
+    if phone is None:
+        return False
+    tail = phone[-_PLACEHOLDER_TAIL:]
+    return len(set(tail)) == 1 or any(tail in run for run in _RUNS)
+
+
+def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, default_country: str, target: str) -> None:
+    """Read the spellings that the dictionary `identity.phone` does not hold yet into a temporary table of its columns.
+
+    Args:
+        con: The warehouse.
+        phones: Relation with columns `phone_text` (NULL: no phone) and `region`.
+        default_country: ISO 3166 alpha-2; read instead of a region that is no country with phones.
+        target: Name of the temporary table to make.
+    """
+    new = con.execute(f"""
+        select distinct phone_text, region from {phones} where phone_text is not null
+        except
+        select phone_text, region from identity.phone
+    """).to_arrow_table()
+    texts, regions = new.column("phone_text").to_pylist(), new.column("region").to_pylist()
+    known = phonenumbers.SUPPORTED_REGIONS
+    parsed = [
+        parse_phone(text, region if region in known else default_country)
+        for text, region in zip(texts, regions, strict=True)
+    ]
+    learnt = pa.table(
+        {
+            "phone_text": pa.array(texts, pa.string()),
+            "region": pa.array(regions, pa.string()),
+            "phone": pa.array([phone for phone, _ in parsed], pa.string()),
+            "is_valid": pa.array([valid for _, valid in parsed], pa.bool_()),
+            "is_placeholder": pa.array([is_placeholder_phone(phone) for phone, _ in parsed], pa.bool_()),
+        }
+    )
+    con.register("identity_learnt", learnt)
+    con.execute(f"create or replace temp table {target} as select * from identity_learnt")
+    con.unregister("identity_learnt")

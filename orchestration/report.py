@@ -1,0 +1,110 @@
+"""What a run has to say at its end: loads, customers, the ten KPIs. Read from the published marts only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from orchestration.settings import Settings
+
+HEADLINES = {
+    "nps": "NPS",
+    "csat": "CSAT",
+    "ces": "CES (1-7)",
+    "retention_rate": "Retention rate",
+    "churn_rate": "Churn rate",
+    "clv_to_date": "CLV to date",
+    "fcr_7d": "First contact resolution, 7 d",
+    "first_response_minutes": "First response, minutes",
+    "complaint_rate": "Complaints per 1,000 active",
+    "net_sentiment": "Net sentiment",
+}
+"""The ten KPIs of the summary, one headline metric each."""
+
+SHARES = {"csat", "retention_rate", "churn_rate", "fcr_7d"}
+"""Metrics that read better as a percentage."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned text; the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in [header, ["-" * width for width in widths], *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def summary(settings: Settings) -> str:
+    """The end-of-run summary as text."""
+    marts = settings.published / "cem.duckdb"
+    with duckdb.connect(str(marts), read_only=True) as con:
+        return "\n\n".join([_loads(con), _customers(con), _kpis(con, settings), _next_steps(marts)])
+
+
+def _loads(con: duckdb.DuckDBPyConnection) -> str:
+    rows = con.execute(
+        """
+        select source, sum(row_count), sum(promoted), sum(quarantined), sum(quarantine_open)
+        from ops.load_summary
+        group by source
+        order by source
+        """
+    ).fetchall()
+    return table(
+        ["source", "rows", "last load", "quarantined then", "open quarantine"],
+        [[row[0], *(f"{value or 0:,}" for value in row[1:])] for row in rows],
+    )
+
+
+def _customers(con: duckdb.DuckDBPyConnection) -> str:
+    row = con.execute("select coalesce(sum(record_count), 0), count(*) from marts.dim_customer").fetchone()
+    records, customers = row if row else (0, 0)
+    return f"{records:,} person records → {customers:,} customers"
+
+
+def _kpis(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+    rows = con.execute(
+        """
+        with latest as (
+            select max(period_start) as period_start
+            from marts.mart_kpi
+            where period_grain = 'month' and calendar = 'gregorian' and is_complete
+        )
+        select kpi.metric, kpi.period_start, kpi.value, kpi.ci_low, kpi.ci_high, kpi.n, kpi.reliability
+        from marts.mart_kpi as kpi
+        inner join latest on kpi.period_start = latest.period_start
+        where kpi.period_grain = 'month' and kpi.calendar = 'gregorian' and kpi.slice = 'all'
+        """
+    ).fetchall()
+    found = {row[0]: row for row in rows}
+    month = f"{rows[0][1]:%Y-%m}" if rows else "no complete month yet"
+    lines = [_kpi_line(metric, title, found.get(metric)) for metric, title in HEADLINES.items()]
+    return table([f"KPI, {month} ({settings.reporting.currency})", "value", "95 % interval", "n", ""], lines)
+
+
+def _kpi_line(metric: str, title: str, row: tuple[object, ...] | None) -> list[str]:
+    if row is None:
+        return [title, "–", "", "0", "no data"]
+    _, _, value, low, high, n, reliability = row
+    if value is None:
+        return [title, "–", "", f"{n:,}", str(reliability)]
+    shown = [
+        "–" if number is None else (f"{100 * float(str(number)):.1f} %" if metric in SHARES else f"{number:,.2f}")
+        for number in (value, low, high)
+    ]
+    return [title, shown[0], f"{shown[1]} … {shown[2]}", f"{n:,}", "" if reliability == "ok" else str(reliability)]
+
+
+def _next_steps(marts: Path) -> str:
+    return "\n".join(
+        [
+            "What next",
+            "  make ui    the Dagster UI: assets, checks, lineage, schedule",
+            f"  {marts}    the published marts, for any BI tool or DuckDB client",
+            '  .venv/bin/cem query "select metric, period_start, value, ci_low, ci_high, n from marts.mart_kpi '
+            "where period_grain = 'quarter' and calendar = 'gregorian' and slice = 'all' order by all\"",
+        ]
+    )

@@ -1,0 +1,538 @@
+"""Extraction: what a source has that the warehouse does not, as a candidate for the guard.
+
+Belongs here: keys, hashes, versions, deletions, and the state that makes the next read shorter. Does not
+belong here: how a kind of source is read (`files.py`, `databases.py`, `inline.py`), verdicts (`guard/`).
+
+    source ─ Relation ─→ candidate_<source>.<table> ─ less what is known ─→ what the guard judges
+
+Nothing but the candidate is written here: cursors and fingerprints travel in `Extracted.state` and are
+booked in the transaction that promotes the rows, so a load that is held or killed is read again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import duckdb
+
+from orchestration.settings import Settings, Table
+from orchestration.sources.databases import (
+    Database,
+    attached,
+    cursor_state,
+    database_error,
+    fingerprint,
+    key_select,
+    table_relation,
+)
+from orchestration.sources.errors import SourceError
+from orchestration.sources.expressions import Use, used_columns
+from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, file_relation, reading_error
+from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
+from orchestration.sources.mapping import column_text
+from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
+from orchestration.sources.text_files import SourceFile, find_files, unpacked
+from orchestration.sources.values import identifier, iso_ordered, literal, normalised, sortable
+from orchestration.warehouse import utc_now
+
+GONE = "gone"
+"""Fingerprint of a file that is no longer there."""
+
+DROPPED = "cem_dropped"
+"""Temporary table of the rows that a candidate need not hold."""
+
+SEEN = "cem_seen_keys"
+"""Temporary table of all keys a source has, where only its changes were read."""
+
+
+@dataclass(frozen=True)
+class StateEntry:
+    """One row of `ops.source_state` to book with the promotion: kind (file, rows, cursor), name, value."""
+
+    kind: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What extraction found; extracted = candidates + deduplicated.
+
+    Attributes:
+        source: Name of the source.
+        table_name: Name of the table.
+        load_id: The load.
+        extracted: Records seen in the source by this load.
+        deduplicated: Of those, the ones left out: known already, repeated or older than another version.
+        candidates: Of those, the ones that wait in the candidate table.
+        deleted: Rows of the candidate table that are not in `extracted`: records gone from the source.
+        skipped: Whether nothing was read because nothing changed.
+        state: What to remember once the load is promoted.
+    """
+
+    source: str
+    table_name: str
+    load_id: str
+    extracted: int = 0
+    deduplicated: int = 0
+    candidates: int = 0
+    deleted: int = 0
+    skipped: bool = False
+    state: tuple[StateEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to read, and what to say when that fails."""
+
+    relation: Relation
+    explain: Callable[[duckdb.Error], SourceError]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be read now.
+
+    Attributes:
+        parts: Files, or the one database table.
+        state: What to remember.
+        is_complete: Whether all records of the source are read, so that those missing are gone.
+        all_keys: SELECT of all keys, where only changes are read.
+    """
+
+    parts: Sequence[Part]
+    state: Sequence[StateEntry] = ()
+    is_complete: bool = True
+    all_keys: str | None = None
+
+
+def extract_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, load_id: str) -> Extracted:
+    """Bring what is new, changed or gone in one source table into `candidate_<source>.<table>`.
+
+    Args:
+        con: The warehouse, open for writing and not in a transaction.
+        settings: The settings.
+        table: The source table.
+        load_id: The load.
+
+    Returns:
+        Counts and state. When nothing changed since the last promoted load, nothing is read and there is
+        no candidate table.
+
+    Raises:
+        SourceError: The source cannot be read as configured.
+    """
+    candidate = _Candidate(con, table, load_id, utc_now())
+    candidate.drop()
+    with plan_reading(con, settings, table, _known_state(con, table)) as plan:
+        if plan is None:
+            return Extracted(table.source, table.name, load_id, skipped=True)
+        try:
+            return candidate.fill(plan)
+        except BaseException:
+            candidate.drop()
+            raise
+
+
+# What to read
+
+
+@contextmanager
+def plan_reading(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    table: Table,
+    known: Mapping[tuple[str, str], str],
+) -> Iterator[Plan | None]:
+    """What of a table is to be read; None when nothing changed. What it opened is closed afterwards.
+
+    Args:
+        con: A connection with the extensions.
+        settings: The settings.
+        table: The source table.
+        known: Values of `ops.source_state` by kind and name; empty to read everything.
+
+    Raises:
+        SourceError: The source cannot be opened as configured.
+    """
+    if table.rows is not None:
+        yield _inline_plan(table, known)
+    elif table.files:
+        folder = settings.home / "unpacked"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as copies:
+            yield _files_plan(con, settings, table, known, Path(copies))
+    else:
+        with attached(con, settings.source(table.source)) as database:
+            yield _database_plan(con, database, table, known)
+
+
+def _known_state(con: duckdb.DuckDBPyConnection, table: Table) -> dict[tuple[str, str], str]:
+    rows = con.execute(
+        "select kind, name, value from ops.source_state where source = ? and table_name = ?",
+        [table.source, table.name],
+    ).fetchall()
+    return {(kind, name): value for kind, name, value in rows}
+
+
+def _inline_plan(table: Table, known: Mapping[tuple[str, str], str]) -> Plan | None:
+    state = StateEntry("rows", PLACE, inline_fingerprint(table))
+    if known.get((state.kind, state.name)) == state.value:
+        return None
+    relation = inline_relation(table)
+    parts = [] if relation is None else [Part(relation, lambda error: SourceError(str(error)))]
+    return Plan(parts, [state])
+
+
+def _files_plan(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    table: Table,
+    known: Mapping[tuple[str, str], str],
+    copies: Path,
+) -> Plan | None:
+    files = find_files(settings.source(table.source), table)
+    before = {name: value for (kind, name), value in known.items() if kind == "file" and value != GONE}
+    changed = [file for file in files if before.get(file.label) != file.fingerprint]
+    gone = before.keys() - {file.label for file in files}
+    is_sweep = table.deletes == "sweep"
+    if files and not changed and not (gone and is_sweep):
+        return None
+    # Which records are gone only shows in all files together.
+    parts = [_file_part(con, table, file, copies) for file in (files if is_sweep else changed)]
+    state = [StateEntry("file", file.label, file.fingerprint) for file in changed]
+    state += [StateEntry("file", label, GONE) for label in sorted(gone)]
+    return Plan([part for part in parts if part is not None], state, is_complete=is_sweep)
+
+
+def _file_part(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, copies: Path) -> Part | None:
+    path = unpacked(table, file, copies)
+    relation = file_relation(con, table, file, path)
+    return None if relation is None else Part(relation, partial(reading_error, table, file, path))
+
+
+def _database_plan(
+    con: duckdb.DuckDBPyConnection, database: Database, table: Table, known: Mapping[tuple[str, str], str]
+) -> Plan | None:
+    state = []
+    mark = fingerprint(database, table)
+    if mark is not None:
+        if known.get(("file", database.sqlite_path.name)) == mark:
+            return None
+        state.append(StateEntry("file", database.sqlite_path.name, mark))
+    since = known.get(("cursor", table.cursor)) if table.cursor else None
+    relation, is_increment = table_relation(con, database, table, since)
+    part = Part(relation, partial(database_error, database, table))
+    if not is_increment:
+        return Plan([part], state)
+    is_sweep = table.deletes == "sweep"
+    all_keys = key_select(database, table, relation.columns) if is_sweep else None
+    return Plan([part], state, is_complete=False, all_keys=all_keys)
+
+
+# The candidate
+
+
+class _Candidate:
+    """The table that one load of one source table is brought into."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, table: Table, load_id: str, loaded_at: datetime) -> None:
+        self._con = con
+        self._table = table
+        self._load_id = load_id
+        self._loaded_at = loaded_at
+        self._schema = f"candidate_{table.source}"
+        self._name = f"{identifier(self._schema)}.{identifier(table.name)}"
+        self._raw = f"{identifier(f'raw_{table.source}')}.{identifier(table.name)}"
+        self._raw_columns = self._columns_of(f"raw_{table.source}")
+        self._uses: list[Use] | None = None
+
+    def drop(self) -> None:
+        """Remove what an earlier load left behind."""
+        if self._columns_of(self._schema):
+            self._con.execute(f"drop table {self._name}")
+
+    def fill(self, plan: Plan) -> Extracted:
+        """Read everything, then leave out what is known."""
+        self._create(plan)
+        for part in plan.parts:
+            self._read(part)
+        read = self._count()
+        state = [*plan.state, *self._cursor_entry()]
+        unchanged, gone = self._find_gone(plan, read)
+        self._find_dropped(plan)
+        dropped = self._delete_dropped(read)
+        self._append_gone(gone)
+        if read == 0 and self._table.optional and not self._raw_columns:
+            self._create_raw()
+        return Extracted(
+            self._table.source,
+            self._table.name,
+            self._load_id,
+            extracted=read + unchanged,
+            deduplicated=dropped + unchanged,
+            candidates=read - dropped,
+            deleted=gone,
+            state=tuple(state),
+        )
+
+    def _columns_of(self, schema: str) -> dict[str, str]:
+        rows = self._con.execute(
+            "select column_name, data_type from duckdb_columns() where database_name = current_database() "
+            "and schema_name = ? and table_name = ? order by column_index",
+            [schema, self._table.name],
+        ).fetchall()
+        return dict(rows)
+
+    def _count(self) -> int:
+        row = self._con.execute(f"select count(*) from {self._name}").fetchone()
+        return int(row[0]) if row else 0
+
+    # Shape
+
+    def _create(self, plan: Plan) -> None:
+        self._con.execute(f"create schema if not exists {identifier(self._schema)}")
+        present: dict[str, str] = {}
+        for part in plan.parts:
+            self._check_columns(part.relation)
+            for name in part.relation.columns:
+                present.setdefault(name.casefold(), name)
+        shapes = [f"select * exclude (_source_row) from ({part.relation.sql})" for part in plan.parts]
+        absent = [use for use in self._used() if use.column.casefold() not in present]
+        missing = self._absent_shape(absent, has_parts=bool(plan.parts))
+        shapes += [missing] if missing else []
+        union = " union all by name ".join(f"(select * from ({shape}) limit 0)" for shape in shapes)
+        booked = (
+            "null::varchar as _key, null::ubigint as _row_hash, null::varchar as _cursor, "
+            "null::varchar as _source_file, null::bigint as _source_row, null::varchar as _load_id, "
+            "null::timestamp as _loaded_at, null::timestamp as _deleted_at"
+        )
+        try:
+            self._con.execute(f"create table {self._name} as select *, {booked} from ({union})")
+        except duckdb.Error as error:
+            raise SourceError(f"{named(self._table)}: its files do not fit together: {first_line(error)}") from None
+
+    def _absent_shape(self, absent: Sequence[Use], *, has_parts: bool) -> str | None:
+        """Columns that are used but not there: fields no JSON object has, or all when there is no file."""
+        kept = {name: kind for name, kind in self._raw_columns.items() if name not in BOOKED}
+        if not has_parts and kept:
+            return f"select {', '.join(map(identifier, kept))} from {self._raw}"
+        names = {use.column.casefold(): use.column for use in absent}
+        columns = [f"null::varchar as {identifier(name)}" for name in names.values()]
+        if not columns and not has_parts:
+            columns = ["null::varchar as column_1"]
+        return f"select {', '.join(columns)}" if columns else None
+
+    def _used(self) -> list[Use]:
+        if self._uses is None:
+            self._uses = used_columns(self._con, self._table)
+        return self._uses
+
+    def _check_columns(self, relation: Relation) -> None:
+        """Refuse a part that lacks a column the configuration uses; JSON may lack those that may be empty."""
+        present = {name.casefold() for name in relation.columns}
+        is_json = self._table.format == "jsonl"
+        missing = [
+            use.column
+            for use in self._used()
+            if use.column.casefold() not in present and (use.is_required or not is_json)
+        ]
+        if missing:
+            place = relation.file or f"table {self._table.table or self._table.name}"
+            raise SourceError(missing_text(self._table, dict.fromkeys(missing), list(relation.columns), place))
+
+    # Rows
+
+    def _read(self, part: Part) -> None:
+        relation = part.relation
+        try:
+            self._insert(relation.sql, relation)
+        except duckdb.Error as error:
+            refusal = part.explain(error)
+            if relation.tolerant_sql is None or RAGGED_SIGN not in str(error):
+                raise refusal from None
+            self._read_tolerantly(relation, refusal)
+
+    def _insert(self, sql: str, relation: Relation) -> None:
+        names = ", ".join(f"sent.{identifier(name)}" for name in relation.columns)
+        file = "null::varchar" if relation.file is None else literal(relation.file)
+        self._con.execute(
+            f"insert into {self._name} by name select {names}, {self._key(relation)} as _key, "
+            f"{_row_hash(relation)} as _row_hash, {self._cursor()} as _cursor, {file} as _source_file, "
+            f"sent._source_row, {literal(self._load_id)} as _load_id, "
+            f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp as _loaded_at "
+            # The text of the cursor is a column of its own because it is looked at many times.
+            f"from (select *, {self._cursor_text()} as _cursor_text from ({sql})) as sent"
+        )
+
+    def _read_tolerantly(self, relation: Relation, refusal: SourceError) -> None:
+        """Keep lines that do not fit the header as rows without a key: the guard quarantines them.
+
+        The line is in the first column, its number in `_source_row`. Only a wrong number of fields can be
+        told line by line; an open quotation mark may swallow the rest of the file and fails.
+        """
+        for name in (REJECTS, f"{REJECTS}_scan"):
+            self._con.execute(f"drop table if exists {name}")
+        self._con.execute(f"delete from {self._name} where _source_file = {literal(relation.file or '')}")
+        try:
+            self._insert(relation.tolerant_sql or "", relation)
+        except duckdb.Error:
+            raise refusal from None
+        kinds = {row[0] for row in self._con.execute(f"select distinct error_type from {REJECTS}").fetchall()}
+        if kinds - RAGGED:
+            raise refusal
+        first = identifier(next(iter(relation.columns)))
+        self._con.execute(
+            f"insert into {self._name} by name select csv_line as {first}, null::varchar as _key, "
+            f"md5_number_lower(csv_line) as _row_hash, {literal(relation.file or '')} as _source_file, "
+            f"line as _source_row, {literal(self._load_id)} as _load_id, "
+            f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp as _loaded_at "
+            f"from (select csv_line, line from {REJECTS} group by all)"
+        )
+
+    def _key(self, relation: Relation) -> str:
+        """The key as text; NULL when a part of it is missing."""
+        if not self._table.key:
+            return f"{literal(f'{relation.file}#')} || sent._source_row"
+        parts = [normalised(self._text(column)) for column in self._table.key]
+        if len(parts) == 1:
+            return parts[0]
+        # A separator within a part would make two keys one.
+        escaped = [f"replace(replace({part}, '\\', '\\\\'), '|', '\\|')" for part in parts]
+        return " || '|' || ".join(escaped)
+
+    def _cursor(self) -> str:
+        if self._table.cursor is None:
+            return "null::varchar"
+        return sortable("sent._cursor_text")
+
+    def _cursor_text(self) -> str:
+        if self._table.cursor is None:
+            return "null::varchar"
+        return iso_ordered(normalised(self._text(self._table.cursor)), self._table.date_order)
+
+    def _text(self, column: str) -> str:
+        return column_text(self._table, column)
+
+    def _cursor_entry(self) -> list[StateEntry]:
+        if self._table.cursor is None or not self._table.is_database:
+            return []
+        row = self._con.execute(f"select max(_cursor) from {self._name}").fetchone()
+        if row is None or row[0] is None:
+            return []
+        return [StateEntry("cursor", self._table.cursor, cursor_state(row[0], self._loaded_at))]
+
+    # What need not be judged again
+
+    def _find_dropped(self, plan: Plan) -> None:
+        """Note rows that repeat or precede another row of this load, are promoted, or are in quarantine."""
+        queries = [self._repeated(), self._quarantined()]
+        if self._raw_columns:
+            queries.append(self._promoted(is_complete=plan.is_complete))
+        union = " union ".join(queries)
+        self._con.execute(f"create or replace temp table {DROPPED} as {union}")
+
+    def _repeated(self) -> str:
+        """Exact repeats, and versions that another one of the same load supersedes.
+
+        The greatest cursor is the newest; without one, files count in the order of their names. Rows that
+        differ and are equally new stay, for the guard to refuse.
+        """
+        newest = "order by _cursor desc nulls last, _source_file desc nulls last"
+        several = f"select _key from {self._name} group by _key having count(*) > 1"
+        return (
+            "select row_id from (select rowid as row_id, "
+            f"dense_rank() over (partition by _key {newest}) as version, "
+            f"row_number() over (partition by _key, _row_hash {newest}) as repeat "
+            f"from {self._name} where _key in ({several})) where version > 1 or repeat > 1"
+        )
+
+    def _promoted(self, *, is_complete: bool) -> str:
+        older = "sent._cursor < raw._cursor"
+        if self._table.files and self._table.cursor is None and not is_complete:
+            # An early file that is delivered again does not undo what a later one said.
+            older = "sent._source_file < raw._source_file"
+        return (
+            f"select sent.rowid as row_id from {self._name} as sent inner join {self._raw} as raw "
+            "on sent._key = raw._key where raw._deleted_at is null "
+            f"and (sent._row_hash = raw._row_hash or coalesce({older}, false))"
+        )
+
+    def _quarantined(self) -> str:
+        return (
+            f"select sent.rowid as row_id from {self._name} as sent inner join quarantine.rows as bad "
+            "on coalesce(sent._key, bad.key) = bad.key and sent._row_hash = bad.row_hash "
+            f"where bad.source = {literal(self._table.source)} "
+            f"and bad.table_name = {literal(self._table.name)} and bad.released_at is null"
+        )
+
+    def _delete_dropped(self, read: int) -> int:
+        row = self._con.execute(f"select count(*) from {DROPPED}").fetchone()
+        dropped = int(row[0]) if row else 0
+        if dropped == read:
+            self._con.execute(f"truncate {self._name}")
+        elif dropped:
+            self._con.execute(f"delete from {self._name} where rowid in (select row_id from {DROPPED})")
+        self._con.execute(f"drop table {DROPPED}")
+        return dropped
+
+    # What is gone
+
+    def _find_gone(self, plan: Plan, read: int) -> tuple[int, int]:
+        """Note the promoted records that the source no longer has.
+
+        Returns:
+            Records that were seen but not read because they did not change, and records that are gone.
+        """
+        is_sweep = self._table.deletes == "sweep" or self._table.rows is not None
+        if not is_sweep or not self._raw_columns or not (plan.is_complete or plan.all_keys):
+            return 0, 0
+        unchanged = 0
+        seen = f"select _key from {SEEN} where _key is not null"
+        self._con.execute(f"create or replace temp table {SEEN} as select _key from {self._name}")
+        if plan.all_keys:
+            relation = Relation(plan.all_keys, {}, None)
+            self._con.execute(
+                f"insert into {SEEN} select key from (select {self._key(relation)} as key "
+                f"from ({plan.all_keys}) as sent) where key not in ({seen})"
+            )
+            row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
+            unchanged = int(row[0]) - read if row else 0
+        gone = f"select _key from {self._raw} where _deleted_at is null and _key not in ({seen})"
+        self._con.execute(f"create or replace temp table {SEEN} as {gone}")
+        row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
+        return unchanged, int(row[0]) if row else 0
+
+    def _append_gone(self, gone: int) -> None:
+        if not gone:
+            return
+        moment = f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp"
+        self._con.execute(
+            f"insert into {self._name} by name select * replace ({literal(self._load_id)} as _load_id, "
+            f"{moment} as _loaded_at, {moment} as _deleted_at) from {self._raw} "
+            f"where _key in (select _key from {SEEN})"
+        )
+
+    def _create_raw(self) -> None:
+        """Give a table that may be absent its empty place, so that what is built on it can be built."""
+        self._con.execute(f"create schema if not exists {identifier(f'raw_{self._table.source}')}")
+        self._con.execute(f"create table {self._raw} as select * from {self._name} limit 0")
+
+
+def _row_hash(relation: Relation) -> str:
+    """A hash of the row as sent, the same in every version of the engine.
+
+    Values go in with their names, and missing ones not at all: neither the order of the columns nor a new
+    column without values changes it.
+    """
+    parts = [
+        f"{literal(f'{name}=')} || cast(sent.{identifier(name)} as varchar)"
+        for name in sorted(relation.columns, key=str.casefold)
+    ]
+    return f"md5_number_lower(concat_ws(chr(31), {', '.join(parts)}))"

@@ -1,0 +1,255 @@
+"""Files before the engine sees them: found, unpacked, and in UTF-8.
+
+Belongs here: globs, archives, fingerprints, encodings. Does not belong here: formats (`files.py`).
+
+Archives are unpacked here and not by the engine, which takes the half of a cut-off gzip file for the whole.
+"""
+
+from __future__ import annotations
+
+import codecs
+import fnmatch
+import gzip
+import hashlib
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from orchestration.settings import Source, Table
+from orchestration.sources.errors import SourceError
+from orchestration.sources.reading import named
+
+CHUNK = 1 << 20
+
+UTF8 = frozenset({"utf-8", "utf-8-sig", "ascii"})
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a table, or a member of an archive.
+
+    Attributes:
+        label: Path relative to the folder of the source, `archive.zip/member` for a member.
+        path: The file, or the archive.
+        member: Name within the archive.
+        fingerprint: Changes when the file or the way it is read changes.
+    """
+
+    label: str
+    path: Path
+    member: str | None
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file itself."""
+        return self.member or self.path.name
+
+
+def find_files(source: Source, table: Table) -> list[SourceFile]:
+    """The files of a table, in the order of their labels; none only when the table is optional.
+
+    Raises:
+        SourceError: A pattern finds nothing, or an archive is broken.
+    """
+    found: dict[str, SourceFile] = {}
+    options = _options_fingerprint(table)
+    for pattern in table.files:
+        matched = list(_matching(source, table, pattern, options))
+        if not matched and not table.optional:
+            raise SourceError(
+                f"{named(table)}: no file matches {pattern} in {source.folder}; put the file there, correct "
+                "`files` in cem.yml, or declare the table `optional: true`",
+                is_transient=True,
+            )
+        found |= {file.label: file for file in matched}
+    return [found[label] for label in sorted(found)]
+
+
+def _matching(source: Source, table: Table, pattern: str, options: str) -> Iterator[SourceFile]:
+    outer, inner = _split_archive(pattern)
+    for path in _glob(source.folder, outer):
+        stat = path.stat()
+        fingerprint = f"{stat.st_size}:{stat.st_mtime_ns}:{options}"
+        is_inside = path.is_relative_to(source.folder)
+        label = path.relative_to(source.folder).as_posix() if is_inside else str(path)
+        if path.suffix.lower() != ".zip":
+            yield SourceFile(label, path, None, fingerprint)
+            continue
+        for member in _members(table, path, inner):
+            yield SourceFile(f"{label}/{member}", path, member, fingerprint)
+
+
+def _split_archive(pattern: str) -> tuple[str, str | None]:
+    """`a.zip/b*.csv` as archive and member pattern."""
+    outer, separator, inner = pattern.partition(".zip/")
+    return (f"{outer}.zip", inner) if separator else (pattern, None)
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_absolute():
+        folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+    return sorted(found for found in folder.glob(pattern) if found.is_file())
+
+
+def _members(table: Table, path: Path, pattern: str | None) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except zipfile.BadZipFile as error:
+        raise _broken(table, path.name) from error
+    own = [name for name in names if not name.startswith("__MACOSX/")]
+    return sorted(own if pattern is None else fnmatch.filter(own, pattern))
+
+
+def _options_fingerprint(table: Table) -> str:
+    """What the same bytes are read differently by."""
+    options = table.model_dump_json(
+        include={
+            "format",
+            "delimiter",
+            "quote",
+            "header",
+            "names",
+            "widths",
+            "sheet",
+            "encoding",
+            "key",
+            "cursor",
+            "date_order",
+        }
+    )
+    return hashlib.sha256(options.encode()).hexdigest()[:12]
+
+
+def unpacked(table: Table, file: SourceFile, folder: Path) -> Path:
+    """The file as the engine can read it: out of its archive, text in UTF-8 without a byte order mark.
+
+    Args:
+        table: The table.
+        file: One of its files.
+        folder: Takes the copy where one is needed.
+
+    Raises:
+        SourceError: The archive is broken or cut off, or the text is not in the declared encoding.
+    """
+    is_packed = file.member is not None or file.path.suffix.lower() == ".gz"
+    is_text = table.format in {"csv", "jsonl"}
+    if not is_packed and not (is_text and _needs_recoding(table, file)):
+        return file.path
+    # The name of the copy says nothing: two files in two folders may have the same name.
+    suffix = Path(file.name.removesuffix(".gz")).suffix
+    copy = folder / f"{hashlib.sha256(file.label.encode()).hexdigest()[:16]}{suffix}"
+    try:
+        with _opened(file) as packed, copy.open("wb") as target:
+            if is_text:
+                _recode(table, file, packed, target)
+            else:
+                shutil.copyfileobj(packed, target, CHUNK)
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise _broken(table, file.label) from error
+    return copy
+
+
+def _opened(file: SourceFile) -> IO[bytes]:
+    if file.member is not None:
+        archive = zipfile.ZipFile(file.path)
+        member = archive.open(file.member)
+        return gzip.open(member) if file.member.endswith(".gz") else member  # type: ignore[return-value]
+    return gzip.open(file.path) if file.path.suffix.lower() == ".gz" else file.path.open("rb")  # type: ignore[return-value]
+
+
+def _broken(table: Table, name: str) -> SourceError:
+    return SourceError(
+        f"{named(table)}: {name} is broken or cut off; it may still be on its way: deliver it again",
+        is_transient=True,
+    )
+
+
+def _codec(table: Table) -> str:
+    try:
+        return codecs.lookup(table.encoding).name
+    except LookupError as error:
+        raise SourceError(
+            f"{named(table)}: unknown encoding '{table.encoding}'; allowed: names such as utf-8, cp1252, cp1256, utf-16"
+        ) from error
+
+
+def _needs_recoding(table: Table, file: SourceFile) -> bool:
+    if _codec(table) not in UTF8:
+        return True
+    with file.path.open("rb") as handle:
+        return handle.read(3) == codecs.BOM_UTF8
+
+
+def _recode(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) -> None:
+    codec = _codec(table)
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if codec in UTF8 else codec)()
+    offset = 0
+    while True:
+        block = packed.read(CHUNK)
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise _undecodable(table, file, offset - pending + error.start) from error
+        target.write(text.encode())
+        offset += len(block)
+        if not block:
+            return
+
+
+def undecodable_offset(path: Path) -> int | None:
+    """Where a file stops being UTF-8, in bytes; None when it is UTF-8 throughout."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    with path.open("rb") as handle:
+        while True:
+            block = handle.read(CHUNK)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                return offset - pending + error.start
+            offset += len(block)
+            if not block:
+                return None
+
+
+def _undecodable(table: Table, file: SourceFile, offset: int) -> SourceError:
+    return SourceError(
+        f"{named(table)}: {file.label} is not {table.encoding} at byte {offset}; declare its `encoding` in "
+        "cem.yml (cp1256 for Persian and Arabic Windows files, cp1252 for Western ones)"
+    )
+
+
+def encoding_error(table: Table, file: SourceFile, path: Path) -> SourceError | None:
+    """What is wrong with the encoding of a file that could not be read, if that is what is wrong."""
+    offset = undecodable_offset(path)
+    return None if offset is None else _undecodable(table, file, offset)
+
+
+def head(table: Table, file: SourceFile, path: Path) -> str:
+    """The beginning of a text file in UTF-8.
+
+    Raises:
+        SourceError: It is not UTF-8, or is a web page in place of data.
+    """
+    with path.open("rb") as handle:
+        block = handle.read(CHUNK)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(block)
+    except UnicodeDecodeError as error:
+        raise _undecodable(table, file, error.start) from error
+    if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
+        raise SourceError(
+            f"{named(table)}: {file.label} is a web page, not {table.format}; a login or error page was "
+            "probably saved in its place: deliver the file again",
+            is_transient=True,
+        )
+    return text

@@ -1,0 +1,223 @@
+"""dbt in this process: prepared once, invoked without a subprocess, and always letting go of the warehouse.
+
+Belongs here: where the project and its artefacts are, how dbt is called, what came of each node. Does not
+belong here: which assets the nodes are (`defs/transform`) and what the models say (`dbt_project/`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestration.settings import Settings
+from orchestration.sources.staging import write_dbt_inputs
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
+
+UNIFY_SELECTION = "fqn:cem.staging fqn:cem.intermediate.unioned fqn:cem.intermediate.identity"
+"""What must stand before identity: every source in the shape of the contract. The rest needs customer ids."""
+
+
+class TransformError(RuntimeError):
+    """dbt did not succeed; the message names each failed node and why."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What came of one dbt node.
+
+    Attributes:
+        unique_id: dbt's name of the node, such as `model.cem.dim_customer`.
+        status: dbt's word: success, pass, warn, fail, error or skipped.
+        seconds: Time the node took.
+        failures: Rows a test found; None for models.
+        message: dbt's one-line message.
+    """
+
+    unique_id: str
+    status: str
+    seconds: float
+    failures: int | None
+    message: str
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the node did what it should (a warning counts)."""
+        return self.status in ("success", "pass", "warn", "no-op")
+
+
+_manifests: dict[str, Manifest] = {}
+"""dbt's parsed project by fingerprint, so that the second invocation of a run does not parse again."""
+
+
+def manifest_path(settings: Settings) -> Path:
+    """Where the prepared manifest of this configuration is."""
+    return target_path(settings) / "manifest.json"
+
+
+def target_path(settings: Settings) -> Path:
+    """Folder of dbt's artefacts of this configuration.
+
+    dbt writes what it made of a generated model to `target/run/cem/<path of the model from the project>`, and
+    that path climbs with one `..` for each folder above the project. From a folder that is less deep it would
+    reach the root and come down on the generated model itself, so the folder is always deeper.
+    """
+    folder = settings.home.resolve() / "dbt" / "target"
+    while len(folder.parts) + 2 <= len(PROJECT.parts):
+        folder /= "artefacts"
+    return folder
+
+
+def load_manifest(settings: Settings) -> dict[str, Any]:
+    """The prepared manifest as plain data."""
+    manifest: dict[str, Any] = json.loads(manifest_path(settings).read_text())
+    return manifest
+
+
+def project_fingerprint(settings: Settings) -> str:
+    """A hash over every file dbt reads, its version and the paths: equal hashes need no new parse."""
+    digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')} {settings.warehouse}".encode())
+    generated = settings.home / "dbt"
+    folders = [
+        *(PROJECT / name for name in ("models", "macros", "seeds", "tests")),
+        generated / "models",
+        generated / "macros",
+    ]
+    files = [PROJECT / "dbt_project.yml", PROJECT / "profiles.yml"]
+    files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in files:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def prepare(settings: Settings) -> Path:
+    """Write what dbt needs from cem.yml and parse the project, unless nothing changed since the last time.
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        TransformError: The project does not parse.
+    """
+    write_dbt_inputs(settings)
+    fingerprint = project_fingerprint(settings)
+    stamp = target_path(settings) / "prepared"
+    if not (manifest_path(settings).exists() and stamp.exists() and stamp.read_text() == fingerprint):
+        stamp.unlink(missing_ok=True)
+        _manifests[fingerprint] = _call(settings, ["parse"], None)
+        stamp.write_text(fingerprint)
+    return manifest_path(settings)
+
+
+def build(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
+    """Run `dbt build` and say what came of each node; the warehouse is free again afterwards.
+
+    Args:
+        settings: The configuration.
+        arguments: Selection and other arguments of `dbt build`.
+
+    Raises:
+        TransformError: dbt could not run at all. Failed nodes are in the result, not raised.
+    """
+    fingerprint = project_fingerprint(settings)
+    if fingerprint not in _manifests:
+        _manifests[fingerprint] = _call(settings, ["parse"], None)
+    # Unit tests prove the project, not the data: `make test` runs them, a nightly run does not.
+    result = _call(
+        settings,
+        ["build", "--exclude-resource-type", "unit_test", *arguments],
+        _manifests[fingerprint],
+    )
+    return [
+        NodeResult(
+            unique_id=str(node.node.unique_id),
+            status=str(node.status),
+            seconds=float(node.execution_time),
+            failures=node.failures,
+            message=(node.message or "").strip(),
+        )
+        for node in result.results
+    ]
+
+
+def failures_text(results: Sequence[NodeResult]) -> str:
+    """One line per failed node, ready to show; empty when all is well."""
+    return "\n".join(
+        f"{result.unique_id}: {result.status}: {result.message}"
+        for result in results
+        if not result.is_ok and result.status != "skipped"
+    )
+
+
+def command(settings: Settings, arguments: Sequence[str]) -> bool:
+    """Run any dbt command as a user would, output on the terminal. True when dbt says success."""
+    from dbt.cli.main import dbtRunner
+
+    with _dbt_environment(settings):
+        return bool(dbtRunner().invoke([*arguments, *_folders(settings)]).success)
+
+
+def _call(settings: Settings, arguments: Sequence[str], manifest: Manifest | None) -> Any:  # noqa: ANN401
+    from dbt.artifacts.schemas.run import RunExecutionResult
+    from dbt.cli.main import dbtRunner
+
+    with _dbt_environment(settings):
+        outcome = dbtRunner(manifest=manifest).invoke(["--log-level", "none", *arguments, *_folders(settings)])
+    if outcome.exception is not None:
+        raise TransformError(f"dbt {arguments[0]} failed: {outcome.exception}") from outcome.exception
+    if not outcome.success and not isinstance(outcome.result, RunExecutionResult):
+        raise TransformError(f"dbt {arguments[0]} failed; see {settings.home / 'dbt' / 'logs' / 'dbt.log'}")
+    return outcome.result
+
+
+def _folders(settings: Settings) -> list[str]:
+    return [
+        "--project-dir",
+        str(PROJECT),
+        "--profiles-dir",
+        str(PROJECT),
+        "--target-path",
+        str(target_path(settings)),
+        "--log-path",
+        str(settings.home / "dbt" / "logs"),
+    ]
+
+
+@contextmanager
+def _dbt_environment(settings: Settings) -> Iterator[None]:
+    """What dbt_project.yml and profiles.yml read; dbt's own connection is closed at the end.
+
+    dbt-duckdb keeps the write lock for the life of the process otherwise.
+    """
+    generated = settings.home / "dbt"
+    values: Mapping[str, str] = {
+        "CEM_DBT_MODELS": os.path.relpath(generated / "models", PROJECT),
+        "CEM_DBT_MACROS": os.path.relpath(generated / "macros", PROJECT),
+        "CEM_WAREHOUSE": str(settings.warehouse),
+        "CEM_MEMORY_LIMIT": settings.engine.memory_limit,
+        "CEM_THREADS": str(settings.engine.threads),
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

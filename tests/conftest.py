@@ -1,0 +1,52 @@
+"""Fixtures that tests of all parts share: a configuration on disk, a warehouse, its extensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import duckdb
+import pytest
+
+from orchestration.settings import Settings, load_settings
+from orchestration.warehouse import connect, install_extensions
+
+WriteConfig = Callable[[str], Settings]
+
+
+@pytest.fixture(scope="session")
+def extensions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pinned DuckDB extensions, installed once a session."""
+    folder = tmp_path_factory.mktemp("extensions")
+    install_extensions(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, extensions: Path) -> Path:
+    """A state folder whose extensions are there already."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "extensions").symlink_to(extensions)
+    return folder
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, home: Path) -> WriteConfig:
+    """Write a cem.yml into the test's folder and load it; relative paths in it count from there."""
+
+    def write(text: str) -> Settings:
+        path = tmp_path / "cem.yml"
+        path.write_text(dedent(text), encoding="utf-8")
+        return load_settings(path, home)
+
+    return write
+
+
+@pytest.fixture
+def warehouse(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An open, empty warehouse in the state folder."""
+    con = connect(home / "warehouse.duckdb", home / "extensions", "1GB", 2)
+    yield con
+    con.close()

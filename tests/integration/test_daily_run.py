@@ -1,0 +1,159 @@
+"""The product as its users meet it: the command, the second run, the failure, the readers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+CONFIG = """
+company: Test Retail
+reporting: {time_zone: Asia/Tehran, currency: USD}
+engine: {memory_limit: 2GB, threads: 2}
+sources:
+  - {name: demo, kind: demo, customers: 1000, seed: 3}
+"""
+
+
+def cem(home, *arguments, config=None):
+    return subprocess.run(
+        [Path(sys.executable).with_name("cem"), *arguments],
+        env={**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(config or home.parent / "cem.yml")},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory):
+    """A state folder after its first run, with what the run printed."""
+    folder = tmp_path_factory.mktemp("company")
+    (folder / "cem.yml").write_text(CONFIG)
+    result = cem(folder / "var", "run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder / "var", result.stdout
+
+
+def published(home, sql):
+    with duckdb.connect(str(home / "published" / "cem.duckdb"), read_only=True) as con:
+        return con.execute(sql).fetchall()
+
+
+def test_the_first_run_shows_progress_loads_customers_and_kpis(company):
+    _, output = company
+    for stage in ("extract", "guard", "unify", "model", "publish"):
+        assert any(line.startswith(stage) and " rows " in line for line in output.splitlines())
+    assert "demo_crm" in output
+    assert "customers" in output
+    for kpi in ("NPS", "CSAT", "CES", "Retention", "Churn", "CLV", "First contact", "First response", "Complaints"):
+        assert kpi in output
+    assert "make ui" in output
+    assert "marts.duckdb" in output
+
+
+def test_every_load_is_conserved(company):
+    home, _ = company
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        wrong = con.execute(
+            "select * from ops.loads where extracted <> promoted + quarantined + deduplicated"
+        ).fetchall()
+        loads, quarantined = con.execute("select count(*), sum(quarantined) from ops.loads").fetchone()
+        in_quarantine = con.execute("select count(*) from quarantine.rows").fetchone()[0]
+    assert wrong == []
+    assert loads > 15
+    assert quarantined == in_quarantine > 0
+
+
+def test_the_ten_kpis_have_values_with_n_and_interval(company):
+    home, _ = company
+    rows = published(
+        home,
+        """
+        select metric, max(n) from marts.mart_kpi
+        where slice = 'all' and value is not null and ci_low <= value and value <= ci_high
+            and period_grain in ('month', 'quarter')
+        group by metric
+        """,
+    )
+    assert {metric for metric, n in rows if n >= 10} >= {
+        "nps", "csat", "ces", "retention_rate", "churn_rate", "clv_to_date", "fcr_7d",
+        "first_response_minutes", "complaint_rate", "net_sentiment",
+    }  # fmt: skip
+
+
+def test_identity_joins_records_without_losing_any(company):
+    home, _ = company
+    records, customers = published(home, "select sum(record_count), count(*) from marts.dim_customer")[0]
+    assert customers < records
+    orphans = published(
+        home,
+        "select count(*) from marts.fct_order as o anti join marts.dim_customer as c using (customer_id)",
+    )
+    assert orphans == [(0,)]
+
+
+def test_published_names_and_addresses_are_masked(company):
+    home, _ = company
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        mails = {m for (m,) in con.execute("select email from marts.dim_customer where email is not null").fetchall()}
+    shown = {m for (m,) in published(home, "select email from marts.dim_customer where email is not null")}
+    assert len(mails) > 100
+    assert not mails & shown
+
+
+def test_a_second_run_loads_nothing_changes_nothing_and_says_so(company):
+    home, _ = company
+    before = (home / "published" / "marts.duckdb").stat()
+    rows = published(home, "select version from marts._publication")
+    result = cem(home, "run")
+    assert result.returncode == 0, result.stderr
+    after = (home / "published" / "marts.duckdb").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert published(home, "select version from marts._publication") == rows
+    assert result.stdout.count("nothing new") >= 4
+
+
+def test_days_later_new_changed_and_deleted_records_arrive_once(company, tmp_path):
+    home, _ = company
+    moved = tmp_path / "var"
+    shutil.copytree(home, moved, symlinks=True)
+    shutil.copy(home.parent / "cem.yml", tmp_path / "cem.yml")
+    orders = published(moved, "select count(*) from marts.fct_order")[0][0]
+    assert cem(moved, "demo", "--customers", "1000", "--seed", "3", "--days", "3").returncode == 0
+    result = cem(moved, "run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    later = published(moved, "select count(*), count(distinct order_key) from marts.fct_order")[0]
+    assert later[0] == later[1] > orders
+    assert published(moved, "select version from marts._publication") == [(2,)]
+    with duckdb.connect(str(moved / "warehouse.duckdb"), read_only=True) as con:
+        kept = con.execute("select count(*) from raw_demo_crm.people where _deleted_at is not null").fetchone()[0]
+    assert kept > 0
+
+
+def test_a_held_load_stops_the_run_and_the_published_marts_stay(company, tmp_path):
+    home, _ = company
+    moved = tmp_path / "var"
+    shutil.copytree(home, moved, symlinks=True)
+    shutil.copy(home.parent / "cem.yml", tmp_path / "cem.yml")
+    before = (moved / "published" / "marts.duckdb").read_bytes()
+    survey_file = next((moved / "demo").rglob("*response*.csv"))
+    lines = survey_file.read_text().splitlines()
+    survey_file.write_text("\n".join([lines[0], *(",".join(["broken"] * len(line.split(","))) for line in lines[1:])]))
+    result = cem(moved, "run")
+    assert result.returncode == 1
+    assert "held" in result.stderr
+    assert (moved / "published" / "marts.duckdb").read_bytes() == before
+
+
+def test_wrong_configuration_names_file_line_field_and_allowed_values(tmp_path):
+    config = tmp_path / "cem.yml"
+    config.write_text("company: X\nsources:\n  - {name: a, kind: fils, folder: .}\n")
+    result = cem(tmp_path / "var", "run", config=config)
+    assert result.returncode == 2
+    assert f"{config}:3" in result.stderr
+    assert "kind" in result.stderr
+    assert "files" in result.stderr
+    assert not (tmp_path / "var" / "warehouse.duckdb").exists()

@@ -1,0 +1,142 @@
+"""What people decide about held loads, and what they are shown."""
+
+from __future__ import annotations
+
+import pytest
+from guarded_shop import Shop, order
+
+from orchestration.guard import (
+    describe_loads,
+    describe_quarantine,
+    discard,
+    held_loads,
+    is_blocked,
+    list_quarantine,
+    release,
+)
+from orchestration.guard.results import GuardError
+from orchestration.sources.extract import StateEntry
+
+
+def hold_half(shop: Shop) -> str:
+    """A held load of 60 orders, half of them bad."""
+    shop.load([order(1)])
+    verdict = shop.load(
+        [order(number, total="-1" if number % 2 else "1") for number in range(100, 160)],
+        state=[StateEntry("file", "b.csv", "2"), StateEntry("cursor", "at", "5")],
+    )
+    assert verdict.status == "held"
+    return "load0002"
+
+
+def state(shop: Shop) -> dict[str, str]:
+    return dict(shop.con.execute("select kind, value from ops.source_state where kind <> 'accepted_shape'").fetchall())
+
+
+def test_a_released_load_is_promoted_and_its_bad_rows_still_are_not(shop: Shop):
+    load_id = hold_half(shop)
+    verdict = release(shop.con, shop.settings, load_id, "shop", "orders", "Ada", "refunds without a status")
+    assert (verdict.promoted, verdict.quarantined) == (30, 30)
+    assert not is_blocked(shop.con)
+    assert len(shop.raw("no")) == 31
+    assert len(shop.quarantined()) == 30
+    status, reason = shop.status(load_id)
+    assert status == "released"
+    assert reason.startswith("30 of 60 rows are bad")
+    assert reason.endswith("; released by Ada: refunds without a status")
+    counts = shop.con.execute("select extracted, promoted, quarantined from ops.loads where load_id = ?", [load_id])
+    assert counts.fetchall() == [(60, 30, 30)]
+    assert state(shop) == {"file": "2", "cursor": "5"}
+    assert shop.count("ops.held_state") == 0
+
+
+def test_a_discarded_load_is_gone_and_the_same_files_do_not_come_back(shop: Shop):
+    load_id = hold_half(shop)
+    discard(shop.con, shop.settings, load_id, "shop", "orders", "Ada", "test delivery")
+    assert not is_blocked(shop.con)
+    assert shop.raw("no") == [("o1",)]
+    assert not shop.exists(schema="candidate_shop")
+    assert shop.status(load_id)[0] == "discarded"
+    assert shop.status(load_id)[1].endswith("; discarded by Ada: test delivery")
+    # The file is known, the cursor has not moved: what the source still says is read again.
+    assert state(shop) == {"file": "2"}
+
+
+@pytest.mark.parametrize("decide", [release, discard])
+def test_only_held_loads_can_be_decided_upon(shop: Shop, decide: object):
+    hold_half(shop)
+    with pytest.raises(GuardError, match=r"load load0001 of shop\.orders is not held; held: load0002 shop\.orders"):
+        decide(shop.con, shop.settings, "load0001", "shop", "orders", "Ada", "?")
+    with pytest.raises(GuardError, match=r"cem\.yml has no table shop\.invoices; tables: shop\.orders, shop\.people"):
+        decide(shop.con, shop.settings, "load0002", "shop", "invoices", "Ada", "?")
+
+
+def test_a_candidate_of_another_load_is_not_released(shop: Shop):
+    load_id = hold_half(shop)
+    shop.deliver([order(5)])
+    with pytest.raises(GuardError, match="holds another load"):
+        release(shop.con, shop.settings, load_id, "shop", "orders", "Ada", "?")
+    assert is_blocked(shop.con)
+
+
+def test_a_released_gone_column_is_accepted_from_then_on(shop: Shop):
+    shop.load([order(1, note="n")])
+    assert shop.load([order(2)]).status == "held"
+    release(shop.con, shop.settings, "load0002", "shop", "orders", "Ada", "they dropped it")
+    assert shop.raw("no", "note") == [("o1", "n"), ("o2", None)]
+    assert shop.load([order(3)]).status == "promoted"
+
+
+def test_a_released_type_change_is_accepted_from_then_on(shop: Shop):
+    shop.load([order(1, size="007")], types={"size": "varchar"})
+    assert shop.load([order(2, size=8)], types={"size": "integer"}).status == "held"
+    release(shop.con, shop.settings, "load0002", "shop", "orders", "Ada", "sizes are numbers now")
+    assert shop.load([order(3, size=9)], types={"size": "integer"}).status == "promoted"
+    assert shop.raw("no", "size") == [("o1", "007"), ("o2", "8"), ("o3", "9")]
+
+
+def test_a_type_that_no_text_fits_becomes_text_when_released(shop: Shop):
+    shop.load([order(1, size=7)], types={"size": "integer"})
+    assert shop.load([order(2, size="XL")], types={"size": "varchar"}).status == "held"
+    release(shop.con, shop.settings, "load0002", "shop", "orders", "Ada", "sizes have letters now")
+    assert shop.raw("no", "size") == [("o1", "7"), ("o2", "XL")]
+    assert shop.load([order(3, size="S")], types={"size": "varchar"}).status == "promoted"
+
+
+def test_an_empty_delivery_can_be_released_once_there_is_a_table(shop: Shop):
+    assert shop.load([], columns=list(order(1))).status == "held"
+    shop.load([order(1)])
+    assert shop.load([], columns=list(order(1)), state=[StateEntry("file", "c.csv", "9")]).status == "held"
+    load_id = held_loads(shop.con)[0].load_id
+    verdict = release(shop.con, shop.settings, load_id, "shop", "orders", "Ada", "closed for the holidays")
+    assert (verdict.promoted, verdict.quarantined) == (0, 0)
+    assert state(shop) == {"file": "9"}
+    assert shop.raw("no") == [("o1",)]
+
+
+def test_the_quarantine_can_be_listed_and_looked_into(shop: Shop):
+    shop.load([order(1), order(2, total="-1"), order(3, currency="??", customer=None)])
+    assert [row.key for row in list_quarantine(shop.con)] == ["o2", "o3"]
+    [row] = list_quarantine(shop.con, "shop", "orders", rule="order.currency_known", with_rows=True)
+    assert row.key == "o3"
+    assert row.row == order(3, currency="??", customer=None)
+    assert list_quarantine(shop.con)[0].row is None
+    assert list_quarantine(shop.con, "shop", "people") == []
+    assert len(list_quarantine(shop.con, limit=1)) == 1
+
+
+def test_people_read_what_waits(shop: Shop):
+    assert describe_loads(shop.con) == "No load yet."
+    assert describe_quarantine(shop.con) == "Nothing is in quarantine."
+    shop.load([order(1), order(2, total="-1"), order(3, at="soon"), order(4, total="x")])
+    shop.load([order(number, total="-1") for number in range(100, 130)])
+    loads = describe_loads(shop.con).splitlines()
+    assert loads[0].split() == ["load", "table", "status", "read", "promoted", "quarantined", "left", "out"]
+    assert loads[1].split()[:7] == ["load0002", "shop.orders", "held", "30", "0", "0", "0"]
+    assert "30 of 30 rows are bad" in loads[2]
+    assert "cem load release | discard" in loads[-1]
+    quarantine = describe_quarantine(shop.con, "shop", "orders")
+    assert quarantine.startswith("3 rows are in quarantine.")
+    # Two rows that break one rule in different columns are two of one kind.
+    assert "2  order: has values that cannot be read as their type [order.values_readable]" in quarantine
+    assert "shop.orders o2 (load load0001): order.amount: must not be negative" in quarantine

@@ -1,0 +1,123 @@
+"""The suites as data: they load in Great Expectations, agree with the contract and say what they mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestration.guard.results import GuardError, check_name
+from orchestration.guard.suites import SUITES, custom_suite, entity_suite, mart_suites, sent_suite
+from orchestration.sources.contract import load_contract
+
+FILES = sorted(SUITES.glob("*.json")) + sorted((SUITES / "marts").glob("*.json"))
+ENTITIES = list(load_contract())
+COMPANIONS = {"_now", "_latest_allowed", "_uncast"}
+
+
+def expectations(entity: str, kind: str, **kwargs: object) -> list[dict[str, object]]:
+    return [
+        given
+        for given in entity_suite(entity).expectations
+        if given["type"] == kind and kwargs.items() <= given["kwargs"].items()
+    ]
+
+
+def test_every_entity_has_a_suite_and_nothing_else_does():
+    assert {path.stem for path in SUITES.glob("*.json")} == {*ENTITIES, "sent"}
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_a_suite_agrees_with_the_contract(entity: str):
+    contract = load_contract()[entity]
+    for column in contract.columns.values():
+        given = expectations(entity, "expect_column_values_to_not_be_null", column=column.name)
+        is_required = any(one["severity"] == "critical" and "row_condition" not in one["kwargs"] for one in given)
+        assert is_required == column.required, column.name
+        sets = expectations(entity, "expect_column_values_to_be_in_set", column=column.name)
+        if column.values:
+            assert [tuple(one["kwargs"]["value_set"]) for one in sets] == [column.values], column.name
+    assert expectations(entity, "expect_column_values_to_be_unique", column=contract.key)
+    assert expectations(entity, "expect_column_values_to_be_null", column="_uncast")
+    named = {column for rule in entity_suite(entity).rules for column in rule.columns}
+    assert named <= {*contract.columns, *COMPANIONS}
+
+
+def test_currencies_are_the_same_everywhere():
+    sets = [
+        given["kwargs"]["value_set"]
+        for entity in ENTITIES
+        for given in expectations(entity, "expect_column_values_to_be_in_set", column="currency")
+    ]
+    assert len(sets) == sum("currency" in entity.columns for entity in load_contract().values())
+    assert all(one == sets[0] for one in sets)
+    assert {"EUR", "IRR", "USD"} <= set(sets[0])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_stock_context_loads_every_suite(path: Path):
+    import great_expectations as gx
+
+    document = json.loads(path.read_text(encoding="utf-8"))
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    suite = context.suites.add(gx.ExpectationSuite(**document))
+    # GX skips what it cannot read with a line in the log, so the count is the proof.
+    assert len(suite.expectations) == len(document["expectations"])
+    assert [str(one.severity.value) for one in suite.expectations] == [
+        one["severity"] for one in document["expectations"]
+    ]
+    # A misspelt argument would be kept by nobody: what GX holds must hold every argument of the file.
+    for held, given in zip(suite.expectations, document["expectations"], strict=True):
+        assert set(given["kwargs"]) <= set(held.configuration.kwargs) | set(held.dict())
+
+
+@pytest.mark.parametrize("suite", [*map(entity_suite, ENTITIES), sent_suite(), *mart_suites()], ids=lambda s: s.name)
+def test_every_rule_has_a_name_and_says_what_must_hold(suite):
+    for given, rule in zip(suite.expectations, suite.rules, strict=True):
+        assert given["meta"]["rule"]
+        assert given["description"]
+        assert rule.complaint.startswith(suite.name)
+        assert check_name(rule.rule_id).replace("_", "").isalnum()
+
+
+def write(folder: Path, expectations: list[dict[str, object]]) -> Path:
+    path = folder / "expectations" / "custom" / "shop__orders.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"name": "shop__orders", "expectations": expectations}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ([{"kwargs": {}}], "no `type`"),
+        ([{"type": "expect_column_values_to_not_be_null", "severity": "fatal"}], "critical, warning, info"),
+        ([{"type": "a", "meta": {"rule": "x"}}, {"type": "b", "meta": {"rule": "x"}}], "share the name"),
+        ([{"type": "a", "meta": {"detail": "email"}}], "must name a `_` column"),
+    ],
+)
+def test_a_wrong_suite_is_refused_by_name(tmp_path: Path, wrong: list[dict[str, object]], words: str):
+    path = write(tmp_path, wrong)
+    with pytest.raises(GuardError, match=words) as caught:
+        custom_suite(tmp_path, "shop", "orders")
+    assert str(path) in str(caught.value)
+
+
+def test_a_changed_suite_is_read_again(tmp_path: Path):
+    write(tmp_path, [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}}])
+    before = custom_suite(tmp_path, "shop", "orders")
+    path = write(tmp_path, [])
+    # Even within one tick of a coarse clock.
+    import os
+
+    os.utime(path, ns=(1, 1))
+    assert len(before.rules) == 1
+    assert custom_suite(tmp_path, "shop", "orders").rules == ()
+    assert custom_suite(tmp_path, "shop", "people") is None
+
+
+def test_names_of_checks_stay_apart_in_any_script():
+    assert check_name("order.amount_not_negative") == "order_amount_not_negative"
+    assert check_name("shop__x.نام_given") != check_name("shop__x.شهر_given")

@@ -1,0 +1,106 @@
+"""What the Dagster UI shows: each asset in its stage, described by its grain, with its checks; the schedule."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from orchestration.definitions import build_defs
+from orchestration.settings import load_settings
+from orchestration.stages import STAGES
+
+CONFIG = """
+company: Test
+reporting: {time_zone: Europe/Lisbon}
+schedule: {cron: "30 2 * * *", time_zone: Europe/Lisbon}
+sources:
+  - {name: demo, kind: demo, customers: 1000}
+"""
+
+
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("defs")
+    (folder / "cem.yml").write_text(CONFIG)
+    return build_defs(load_settings(folder / "cem.yml", folder / "var"))
+
+
+@pytest.fixture(scope="module")
+def graph(defs):
+    return defs.resolve_asset_graph()
+
+
+def own_assets(graph):
+    return [graph.get(key) for key in graph.materializable_asset_keys]
+
+
+def test_every_asset_is_in_a_stage(graph):
+    assert {asset.group_name for asset in own_assets(graph)} == set(STAGES)
+
+
+def test_every_asset_says_its_grain_and_kind(graph):
+    for asset in own_assets(graph):
+        assert asset.description, asset.key
+        assert asset.description.startswith(("One row per", "One row:", "One row ", "One version")), (
+            asset.key,
+            asset.description[:60],
+        )
+        assert asset.kinds, asset.key
+
+
+def test_raw_unify_model_and_publish_hang_together(graph):
+    def ancestors(key):
+        found, todo = set(), [key]
+        while todo:
+            for parent in graph.get(todo.pop()).parent_keys - found:
+                found.add(parent)
+                todo.append(parent)
+        return found
+
+    upstream = ancestors(dg.AssetKey(["published", "marts"]))
+    for key in (
+        ["candidate_demo_crm", "people"],
+        ["raw_demo_crm", "people"],
+        ["staging", "stg_demo_crm__persons"],
+        ["identity", "customer_xref"],
+        ["marts", "mart_customer_360"],
+        ["marts", "mart_kpi"],
+        ["marts", "mart_clv"],
+    ):
+        assert dg.AssetKey(key) in upstream, key
+
+
+def test_guard_rules_and_dbt_tests_are_checks(graph):
+    checks = {key.asset_key for key in graph.asset_check_keys}
+    assert dg.AssetKey(["raw_demo_crm", "people"]) in checks
+    assert dg.AssetKey(["marts", "dim_customer"]) in checks
+    assert dg.AssetKey(["published", "marts"]) in checks
+
+
+def test_marts_carry_column_descriptions(graph):
+    asset = graph.get(dg.AssetKey(["marts", "mart_customer_360"]))
+    schema = asset.metadata["dagster/column_schema"]
+    assert len(schema.columns) > 20
+    assert all(column.description for column in schema.columns)
+
+
+def test_the_schedule_runs_the_whole_path_in_its_time_zone(defs):
+    schedule = defs.resolve_schedule_def("daily_schedule")
+    assert schedule.cron_schedule == "30 2 * * *"
+    assert schedule.execution_timezone == "Europe/Lisbon"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    job = defs.resolve_job_def("daily")
+    assert {node.name for node in job.nodes} >= {"dbt_unify", "resolve_identity", "dbt_model", "publish_marts"}
+
+
+def test_extraction_is_retried_and_published_marts_have_a_freshness_policy(defs, graph):
+    policy = defs.resolve_job_def("daily").get_node_named("load_demo_crm").definition.retry_policy
+    assert policy.max_retries >= 2
+    assert policy.backoff is not None
+    assert graph.get(dg.AssetKey(["marts", "mart_kpi"])).freshness_policy is not None
+    assert graph.get(dg.AssetKey(["published", "marts"])).freshness_policy is not None
+
+
+def test_no_asset_metadata_holds_a_secret(graph):
+    shown = json.dumps({str(asset.key): str(asset.metadata) for asset in own_assets(graph)})
+    assert "password" not in shown.lower()

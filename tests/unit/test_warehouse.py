@@ -1,0 +1,83 @@
+"""The warehouse file: extensions without network, one writer, one run at a time."""
+
+import subprocess
+import sys
+
+import duckdb
+import pytest
+
+from orchestration.warehouse import (
+    EXTENSIONS,
+    WarehouseBusyError,
+    connect,
+    install_extensions,
+    new_load_id,
+    run_lock,
+)
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from orchestration.warehouse import connect, install_extensions, run_lock
+home = Path(sys.argv[1])
+with run_lock(home):
+    con = connect(home / "w.duckdb", home / "ext", "1GB", 1)
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline().strip() == "ready"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_extensions_come_from_their_wheels_and_load(tmp_path):
+    install_extensions(tmp_path / "ext")
+    con = connect(tmp_path / "w.duckdb", tmp_path / "ext", "1GB", 1)
+    for extension in EXTENSIONS:
+        con.execute(f"load {extension}")
+    con.close()
+
+
+def test_an_extension_that_is_not_installed_is_never_fetched(tmp_path):
+    con = connect(tmp_path / "w.duckdb", tmp_path / "empty", "1GB", 1)
+    with pytest.raises(duckdb.Error):
+        con.execute("select st_point(1, 2)")
+    con.close()
+
+
+def test_a_second_run_is_told_which_process_is_at_work(tmp_path, other_process):
+    with pytest.raises(WarehouseBusyError, match=str(other_process.pid)), run_lock(tmp_path):
+        pass
+
+
+def test_a_warehouse_open_elsewhere_says_what_to_do(tmp_path, other_process):
+    with pytest.raises(WarehouseBusyError, match="published marts"):
+        connect(tmp_path / "w.duckdb", tmp_path / "ext", "1GB", 1)
+
+
+def test_the_lock_is_free_when_its_process_was_killed(tmp_path, other_process):
+    other_process.kill()
+    other_process.wait()
+    with run_lock(tmp_path), run_lock(tmp_path):
+        pass
+    with run_lock(tmp_path):
+        pass
+
+
+def test_bookkeeping_survives_a_second_opening(tmp_path):
+    for _ in range(2):
+        con = connect(tmp_path / "w.duckdb", tmp_path / "ext", "1GB", 1)
+        assert con.execute("select count(*) from ops.loads").fetchone() == (0,)
+        con.close()
+
+
+def test_load_ids_sort_by_time():
+    ids = [new_load_id() for _ in range(50)]
+    assert ids == sorted(ids)
