@@ -54,11 +54,12 @@ def _operator_errors() -> tuple[type[Exception], ...]:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from orchestration.transform import prepare
+    from orchestration import guard, transform
 
     settings = load_settings()
     install_extensions(settings.extensions)
-    prepare(settings)
+    transform.prepare(settings)
+    guard.prepare(settings)
     return 0
 
 
@@ -87,12 +88,20 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from orchestration.demo import advance, generate
+    from orchestration.demo import DemoError, advance, generate
 
-    folder = Path(options.folder) if options.folder else load_settings().demo_folder
-    company = generate(folder, customers=options.customers, seed=options.seed)
-    if options.days:
-        company = advance(folder, options.days)
+    settings = load_settings()
+    folder = Path(options.folder) if options.folder else settings.demo_folder
+    extensions, memory, threads = settings.extensions, settings.engine.memory_limit, settings.engine.threads
+    try:
+        company = generate(
+            folder, options.customers, options.seed, extensions=extensions, memory_limit=memory, threads=threads
+        )
+        if options.days:
+            company = advance(folder, options.days, extensions=extensions, memory_limit=memory, threads=threads)
+    except DemoError as error:
+        _say(f"cem: {error}", sys.stderr)
+        return 2
     _say(str(company))
     return 0
 

@@ -29,8 +29,7 @@ days as (
     from parts
     inner join {{ ref('int_kpi_day__mapped') }} as day_months
         on
-            parts.calendar = day_months.calendar
-            and parts.period_start = day_months.date_day
+            parts.period_start = day_months.date_day
             and day_months.period_grain = 'month'
     where parts.period_grain = 'day'
     group by parts.metric, parts.slice, parts.slice_value, day_months.calendar, day_months.period_start

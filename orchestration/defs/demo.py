@@ -31,7 +31,15 @@ def build_demo_asset(settings: Settings, demo: Demo) -> dg.AssetsDefinition:
     def generate_demo() -> Iterator[dg.MaterializeResult[None]]:
         # No warehouse is needed, but a company must not change under another run that reads it.
         with progress(EXTRACT, "demo company") as piece, writing(settings):
-            company = generate(settings.demo_folder, customers=demo.customers, seed=demo.seed, days=demo.days)
+            company = generate(
+                settings.demo_folder,
+                customers=demo.customers,
+                seed=demo.seed,
+                days=demo.days,
+                extensions=settings.extensions,
+                memory_limit=settings.engine.memory_limit,
+                threads=settings.engine.threads,
+            )
             piece.rows = demo.customers
             piece.note = "customers"
         yield dg.MaterializeResult(

@@ -97,7 +97,9 @@ def _extract_and_guard(
         piece.rows = sum(verdict.promoted for _, _, verdict in verdicts)
         quarantined = sum(verdict.quarantined for _, _, verdict in verdicts)
         held = [table.name for table, _, verdict in verdicts if verdict.status == "held"]
-        piece.note = f"promoted, {quarantined:,} quarantined" + (f", HELD: {', '.join(held)}" if held else "")
+        changed = any(verdict.status != "unchanged" for _, _, verdict in verdicts)
+        piece.note = f"promoted, {quarantined:,} quarantined" if changed else "nothing new"
+        piece.note += f", HELD: {', '.join(held)}" if held else ""
     return verdicts
 
 

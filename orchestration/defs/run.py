@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ run_monitoring:
 python_logs:
   managed_python_loggers: [cem]
   python_log_level: INFO
+event_log_storage:
+  module: orchestration.defs.storage
+  class: PooledSqliteEventLogStorage
+  config:
+    base_dir: {event_log}
 """
 
 
@@ -51,8 +57,9 @@ def dagster_home(settings: Settings) -> Path:
     home = settings.home / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    if not config.exists() or config.read_text() != INSTANCE:
-        config.write_text(INSTANCE)
+    text = INSTANCE.format(event_log=json.dumps(str(home / "history" / "runs")))
+    if not config.exists() or config.read_text() != text:
+        config.write_text(text)
     return home
 
 

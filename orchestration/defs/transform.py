@@ -1,6 +1,7 @@
 """The dbt models as assets, their tests as checks: the stages UNIFY (before identity) and MODEL (after it)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
@@ -42,6 +43,17 @@ class Translator(DagsterDbtTranslator):
         """The usual spec, with the promise of freshness on everything readers may see."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         return spec.replace_attributes(freshness_policy=FRESHNESS) if spec.key.path[0] == "marts" else spec
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        """A test as a check. It needs not block: the step itself fails when a test of severity error does."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec._replace(blocking=False) if spec else None
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The model's own words, which begin with its grain."""
@@ -101,8 +113,11 @@ def _run(
 
 def _unchanged(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
     """Every asset of the step is as its inputs are: say so, rebuild nothing."""
-    for key in sorted(context.selected_asset_keys):
-        yield dg.MaterializeResult(asset_key=key, metadata={"changed": False})
+    # Dagster asks for the order of the graph, which the order of the specs need not be.
+    deps = {spec.key: {dep.asset_key for dep in spec.deps} for spec in context.assets_def.specs}
+    for key in TopologicalSorter(deps).static_order():
+        if key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key, metadata={"changed": False})
 
 
 def _selection(
