@@ -39,9 +39,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def summary(settings: Settings) -> str:
     """The end-of-run summary as text."""
-    marts = settings.published / "cem.duckdb"
-    with duckdb.connect(str(marts), read_only=True) as con:
-        return "\n\n".join([_loads(con), _customers(con), _kpis(con, settings), _next_steps(marts)])
+    with duckdb.connect(str(settings.published / "cem.duckdb"), read_only=True) as con:
+        return "\n\n".join([_loads(con), _customers(con), _kpis(con, settings), _next_steps(settings.published)])
 
 
 def _loads(con: duckdb.DuckDBPyConnection) -> str:
@@ -68,21 +67,27 @@ def _customers(con: duckdb.DuckDBPyConnection) -> str:
 def _kpis(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
     rows = con.execute(
         """
-        with latest as (
-            select max(period_start) as period_start
-            from marts.mart_kpi
-            where period_grain = 'month' and calendar = 'gregorian' and is_complete
+        with periods as (
+            select period_grain, period_start, label
+            from marts.dim_period
+            where calendar = 'gregorian' and is_complete and period_grain in ('month', 'all')
+        ),
+
+        -- The last complete month; history too short for one is summed up as a whole.
+        shown as (
+            from periods order by period_grain = 'month' desc, period_start desc limit 1
         )
-        select kpi.metric, kpi.period_start, kpi.value, kpi.ci_low, kpi.ci_high, kpi.n, kpi.reliability
+
+        select kpi.metric, shown.label, kpi.value, kpi.ci_low, kpi.ci_high, kpi.n, kpi.reliability
         from marts.mart_kpi as kpi
-        inner join latest on kpi.period_start = latest.period_start
-        where kpi.period_grain = 'month' and kpi.calendar = 'gregorian' and kpi.slice = 'all'
+        inner join shown using (period_grain, period_start)
+        where kpi.calendar = 'gregorian' and kpi.slice = 'all'
         """
     ).fetchall()
     found = {row[0]: row for row in rows}
-    month = f"{rows[0][1]:%Y-%m}" if rows else "no complete month yet"
+    period = rows[0][1] if rows else "no complete period yet"
     lines = [_kpi_line(metric, title, found.get(metric)) for metric, title in HEADLINES.items()]
-    return table([f"KPI, {month} ({settings.reporting.currency})", "value", "95 % interval", "n", ""], lines)
+    return table([f"KPI, {period} ({settings.reporting.currency})", "value", "95 % interval", "n", ""], lines)
 
 
 def _kpi_line(metric: str, title: str, row: tuple[object, ...] | None) -> list[str]:
@@ -98,12 +103,12 @@ def _kpi_line(metric: str, title: str, row: tuple[object, ...] | None) -> list[s
     return [title, shown[0], f"{shown[1]} … {shown[2]}", f"{n:,}", "" if reliability == "ok" else str(reliability)]
 
 
-def _next_steps(marts: Path) -> str:
+def _next_steps(folder: Path) -> str:
     return "\n".join(
         [
             "What next",
             "  make ui    the Dagster UI: assets, checks, lineage, schedule",
-            f"  {marts}    the published marts, for any BI tool or DuckDB client",
+            f"  {folder / 'marts.duckdb'}    the published marts, for any BI tool (DuckDB clients: {folder / 'cem.duckdb'})",
             '  .venv/bin/cem query "select metric, period_start, value, ci_low, ci_high, n from marts.mart_kpi '
             "where period_grain = 'quarter' and calendar = 'gregorian' and slice = 'all' order by all\"",
         ]

@@ -18,6 +18,9 @@ sources:
 """
 
 
+pytestmark = pytest.mark.xdist_group("daily_run")  # one first run for all
+
+
 def cem(home, *arguments, config=None):
     return subprocess.run(
         [Path(sys.executable).with_name("cem"), *arguments],
@@ -122,7 +125,7 @@ def test_days_later_new_changed_and_deleted_records_arrive_once(company, tmp_pat
     shutil.copytree(home, moved, symlinks=True)
     shutil.copy(home.parent / "cem.yml", tmp_path / "cem.yml")
     orders = published(moved, "select count(*) from marts.fct_order")[0][0]
-    assert cem(moved, "demo", "--customers", "1000", "--seed", "3", "--days", "3").returncode == 0
+    assert cem(moved, "demo", "--customers", "1000", "--seed", "3", "--days", "21").returncode == 0
     result = cem(moved, "run")
     assert result.returncode == 0, result.stdout + result.stderr
     later = published(moved, "select count(*), count(distinct order_key) from marts.fct_order")[0]
