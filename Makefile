@@ -1,22 +1,29 @@
 # Everything a user or a developer runs. `make run`, `make test` and `make ui` need only Python 3.11 and git:
 # they set up .venv from uv.lock first (obtaining uv itself if it is missing).
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
+STATE := $(abspath $(or $(CEM_HOME),var))
+# Linting only compiles: it needs what `cem prepare` wrote, but neither the warehouse nor its lock.
+LINT_DBT := CEM_WAREHOUSE=:memory: CEM_DBT_MODELS=$(STATE)/dbt/models CEM_DBT_MACROS=$(STATE)/dbt/macros \
+    DBT_TARGET_PATH=$(STATE)/dbt/lint DBT_LOG_PATH=$(STATE)/dbt/logs
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run test ui check lint types sql docs demo bench clean
+.PHONY: help setup run test ui check lint docs demo bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 .tools/bin/uv:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Obtaining uv ..."
 	@$(PYTHON) -m venv .tools
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv
 
 .venv/.ready: uv.lock pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	    { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@echo "Setting up .venv from uv.lock (once) ..."
 	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet
 	@touch $@
 
@@ -38,8 +45,10 @@ demo: setup  ## Write a demo company for your own trials, e.g. make demo CUSTOME
 lint: setup  ## ruff, mypy, sqlfluff, dbt parse without warnings, dg check defs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/cem lint-sql
-	@$(BIN)/dg check defs
+	@$(LINT_DBT) $(BIN)/sqlfluff lint --processes 0 dbt_project/models dbt_project/tests
+	@$(LINT_DBT) $(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
+	    --project-dir dbt_project --profiles-dir dbt_project
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
 
 test: lint  ## Everything CI asks for: lint, then all tests
 	@$(BIN)/pytest

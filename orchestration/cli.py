@@ -132,7 +132,7 @@ def _dbt(options: argparse.Namespace) -> int:
 
 
 def _query(options: argparse.Namespace) -> int:
-    path = load_settings().published / "marts.duckdb"
+    path = load_settings().published / "cem.duckdb"
     if not path.exists():
         _say("cem: nothing is published yet; run `cem run` first", sys.stderr)
         return 1

@@ -108,7 +108,8 @@ def _next_steps(folder: Path) -> str:
         [
             "What next",
             "  make ui    the Dagster UI: assets, checks, lineage, schedule",
-            f"  {folder / 'marts.duckdb'}    the published marts, for any BI tool (DuckDB clients: {folder / 'cem.duckdb'})",
+            f"  {folder / 'marts.duckdb'}    the published marts, for any BI tool",
+            f"  {folder / 'cem.duckdb'}    the same file, by the name DuckDB clients prefer (see the README)",
             '  .venv/bin/cem query "select metric, period_start, value, ci_low, ci_high, n from marts.mart_kpi '
             "where period_grain = 'quarter' and calendar = 'gregorian' and slice = 'all' order by all\"",
         ]

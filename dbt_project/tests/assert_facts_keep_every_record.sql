@@ -15,11 +15,11 @@
 
 with counts as (
     {% for fact, records in facts.items() %}
-        select
-            '{{ fact }}' as fact,
-            (select count(*) from {{ ref(fact) }}) as fact_count,
-            (select count(*) from {{ ref(records) }}) as record_count
-        {% if not loop.last %}union all{% endif %}
+    select
+        '{{ fact }}' as fact,
+        (select count(*) from {{ ref(fact) }}) as fact_count,
+        (select count(*) from {{ ref(records) }}) as record_count
+    {% if not loop.last %}union all{% endif %}
     {% endfor %}
 )
 

@@ -132,8 +132,17 @@ def test_days_later_new_changed_and_deleted_records_arrive_once(company, tmp_pat
     assert later[0] == later[1] > orders
     assert published(moved, "select version from marts._publication") == [(2,)]
     with duckdb.connect(str(moved / "warehouse.duckdb"), read_only=True) as con:
-        kept = con.execute("select count(*) from raw_demo_crm.people where _deleted_at is not null").fetchone()[0]
-    assert kept > 0
+        deleted = [
+            key
+            for table in ("people", "orders", "activities")
+            for (key,) in con.execute(f"select _key from raw_demo_crm.{table} where _deleted_at is not null").fetchall()
+        ]
+        left = con.execute(
+            "select count(*) from marts.fct_interaction where record_key in (select 'demo_crm:' || unnest(?))",
+            [deleted],
+        ).fetchone()
+    assert deleted
+    assert left == (0,)
 
 
 def test_a_held_load_stops_the_run_and_the_published_marts_stay(company, tmp_path):
@@ -149,6 +158,29 @@ def test_a_held_load_stops_the_run_and_the_published_marts_stay(company, tmp_pat
     assert result.returncode == 1
     assert "held" in result.stderr
     assert (moved / "published" / "marts.duckdb").read_bytes() == before
+
+
+def test_the_query_of_the_summary_works(company):
+    home, output = company
+    line = next(line for line in output.splitlines() if "cem query" in line)
+    result = cem(home, "query", line.split('"')[1])
+    assert result.returncode == 0, result.stderr
+    assert "first_response_minutes" in result.stdout
+
+
+def test_operators_see_loads_quarantine_and_why_records_are_one(company):
+    home, _ = company
+    assert "demo_crm.orders" in cem(home, "load", "list").stdout
+    assert "must not be" in cem(home, "quarantine", "list").stdout
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        first, second = con.execute(
+            "select min(person_key), max(person_key) from identity.customer_xref where valid_to is null "
+            "group by customer_id having count(*) > 1 order by all limit 1"
+        ).fetchone()
+    assert "one customer" in cem(home, "explain", first, second).stdout
+    unknown = cem(home, "explain", first, "nobody:1")
+    assert unknown.returncode == 1
+    assert "nobody:1" in unknown.stderr
 
 
 def test_wrong_configuration_names_file_line_field_and_allowed_values(tmp_path):

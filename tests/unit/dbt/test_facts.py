@@ -214,7 +214,9 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
             "ticket_event": events,
         },
     )
-    shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("kpi", "assert_kpi*", "identity"))
+    shutil.copytree(
+        PROJECT, folder / "project", ignore=shutil.ignore_patterns("exposures.yml", "kpi", "assert_kpi*", "identity")
+    )
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("dbt")),

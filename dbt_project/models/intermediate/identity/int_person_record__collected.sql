@@ -13,9 +13,9 @@ with persons as (
 
 referred as (
     {% for entity in referring %}
-        select person_key from {{ ref('int_' ~ entity ~ '__unioned') }}
-        where person_key is not null
-        {% if not loop.last %}union{% endif %}
+    select person_key from {{ ref('int_' ~ entity ~ '__unioned') }}
+    where person_key is not null
+    {% if not loop.last %}union{% endif %}
     {% endfor %}
 ),
 
