@@ -34,19 +34,29 @@ channels as (
     where channel is not null
 ),
 
+-- Two branches, because a join that also asks for a missing channel is not one that the engine can hash.
 spread as (
+    select
+        customer_id,
+        purpose,
+        channel,
+        is_granted,
+        occurred_at
+    from given
+    where channel is not null
+    union all
     select
         given.customer_id,
         given.purpose,
-        coalesce(given.channel, channels.channel, 'any') as channel,
+        coalesce(channels.channel, 'any') as channel,
         given.is_granted,
         given.occurred_at
     from given
     left join channels
         on
-            given.channel is null
-            and given.customer_id = channels.customer_id
+            given.customer_id = channels.customer_id
             and given.purpose = channels.purpose
+    where given.channel is null
 ),
 
 current_consents as (
