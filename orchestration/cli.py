@@ -10,15 +10,14 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import duckdb
 
-from orchestration.settings import Settings, SettingsError, load_settings
-from orchestration.warehouse import WarehouseBusyError, connect, install_extensions, run_lock
+from orchestration.settings import SettingsError, load_settings
+from orchestration.warehouse import WarehouseBusyError, install_extensions, run_lock, writing
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -124,10 +123,9 @@ def _dbt(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     with run_lock(settings.home):
-        install_extensions(settings.extensions)
+        with writing(settings):
+            pass  # the bookkeeping tables that models read must exist
         prepare(settings)
-        # dbt is a client like any other: the bookkeeping tables that models read must exist.
-        connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads).close()
         return 0 if command(settings, options.arguments) else 1
 
 
@@ -144,7 +142,8 @@ def _query(options: argparse.Namespace) -> int:
 def _loads(options: argparse.Namespace) -> int:
     from orchestration import guard
 
-    with _warehouse() as (con, settings):
+    settings = load_settings()
+    with writing(settings) as con:
         if options.action == "list":
             _say(guard.describe_loads(con))
         elif options.action == "release":
@@ -159,11 +158,22 @@ def _loads(options: argparse.Namespace) -> int:
 def _quarantine(options: argparse.Namespace) -> int:
     from orchestration import guard
 
-    with _warehouse() as (con, settings):
+    settings = load_settings()
+    with writing(settings) as con:
         if options.action == "list":
             _say(guard.describe_quarantine(con, options.source, options.table))
         else:
-            verdict = guard.replay(con, settings, options.source, options.table, keys=options.key, rule=options.rule)
+            changes = dict(pair.split("=", 1) for pair in options.set)
+            verdict = guard.replay(
+                con,
+                settings,
+                options.source,
+                options.table,
+                keys=options.key,
+                rule=options.rule,
+                by=options.by,
+                changes=changes or None,
+            )
             _say(f"{verdict.promoted:,} rows pass now and are promoted; {verdict.quarantined:,} stay in quarantine.")
     return 0
 
@@ -171,25 +181,13 @@ def _quarantine(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from orchestration.identity.explain import UnknownRecordError, explain
 
-    with _warehouse() as (con, _):
+    with writing(load_settings()) as con:
         try:
             _say(str(explain(con, options.first, options.second)))
         except UnknownRecordError as error:
             _say(f"cem: {error}", sys.stderr)
             return 1
     return 0
-
-
-@contextmanager
-def _warehouse() -> Iterator[tuple[duckdb.DuckDBPyConnection, Settings]]:
-    settings = load_settings()
-    with run_lock(settings.home):
-        install_extensions(settings.extensions)
-        con = connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads)
-        try:
-            yield con, settings
-        finally:
-            con.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -244,6 +242,21 @@ def _add_guard_commands(add: Callable[[str, Command, str], argparse.ArgumentPars
         if action == "replay":
             sub.add_argument("--key", action="append", help="only these record keys")
             sub.add_argument("--rule", help="only rows that broke this rule")
+            sub.add_argument(
+                "--set",
+                action="append",
+                default=[],
+                type=_change,
+                metavar="COLUMN=VALUE",
+                help="mend a column of these rows first, as the source would have sent it",
+            )
+            sub.add_argument("--by", required=True, help="your name, for the record")
+
+
+def _change(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"'{text}' is not COLUMN=VALUE")
+    return text
 
 
 def _log_progress(stream: TextIO) -> None:

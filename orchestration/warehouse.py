@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
+
+if TYPE_CHECKING:
+    from orchestration.settings import Settings
 
 EXTENSIONS = ("excel", "mysql_scanner", "postgres_scanner", "sqlite_scanner")
 """DuckDB extensions that sources need; they come as wheels, so no network is asked at run time."""
@@ -187,3 +191,19 @@ def run_lock(home: Path) -> Iterator[None]:
             yield
         finally:
             del _held[home]
+
+
+@contextmanager
+def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse of a configuration, open for writing and locked against other runs until the block ends.
+
+    Raises:
+        WarehouseBusyError: Another run, or a program that has the file open, is in the way.
+    """
+    with run_lock(settings.home):
+        install_extensions(settings.extensions)
+        con = connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads)
+        try:
+            yield con
+        finally:
+            con.close()

@@ -6,10 +6,10 @@ import dagster as dg
 
 from orchestration import builds
 from orchestration.analytics import clv
-from orchestration.defs.resources import writing
 from orchestration.progress import progress
 from orchestration.settings import Settings
 from orchestration.stages import MODEL
+from orchestration.warehouse import writing
 
 STEP = "clv"
 

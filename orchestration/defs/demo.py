@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from orchestration.defs.resources import writing
 from orchestration.demo import generate
 from orchestration.progress import progress
 from orchestration.settings import Demo, Settings
 from orchestration.stages import EXTRACT
+from orchestration.warehouse import writing
 
 COMPANY = dg.AssetKey(["demo", "company"])
 

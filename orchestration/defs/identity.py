@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from orchestration import builds
-from orchestration.defs.resources import writing
 from orchestration.identity import TABLES, resolve
 from orchestration.progress import progress
 from orchestration.settings import Settings
 from orchestration.stages import UNIFY
+from orchestration.warehouse import writing
 
 STEP = "identity"
 

@@ -11,13 +11,12 @@ import duckdb
 
 from orchestration import guard
 from orchestration.defs.demo import COMPANY
-from orchestration.defs.resources import writing
 from orchestration.progress import progress
 from orchestration.settings import Settings, Source, Table
 from orchestration.sources.errors import SourceError
 from orchestration.sources.extract import Extracted, extract_table
 from orchestration.stages import EXTRACT, GUARD
-from orchestration.warehouse import new_load_id
+from orchestration.warehouse import new_load_id, writing
 
 EXTRACTION_RETRY = dg.RetryPolicy(
     # A source that is down for a moment comes back within minutes; one that is down for longer is for a human.

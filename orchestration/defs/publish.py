@@ -7,11 +7,11 @@ import dagster as dg
 
 from orchestration import guard
 from orchestration.defs.freshness import FRESHNESS
-from orchestration.defs.resources import writing
 from orchestration.progress import progress
 from orchestration.publication import mart_specs, publish
 from orchestration.settings import Settings
 from orchestration.stages import GUARD, PUBLISH
+from orchestration.warehouse import writing
 
 PUBLISHED = dg.AssetKey(["published", "marts"])
 

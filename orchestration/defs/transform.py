@@ -16,12 +16,12 @@ from dagster_dbt.dbt_project import DbtProject
 
 from orchestration import builds
 from orchestration.defs.freshness import FRESHNESS
-from orchestration.defs.resources import writing
 from orchestration.guard import held_loads
 from orchestration.progress import progress
 from orchestration.settings import Settings
 from orchestration.stages import MODEL, UNIFY
 from orchestration.transform import UNIFY_SELECTION, NodeResult, build, failures_text
+from orchestration.warehouse import writing
 
 
 class Translator(DagsterDbtTranslator):
