@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.defs.analytics import build_analytics_assets
-from orchestration.defs.automation import DAILY, build_failure_sensor, build_schedule
+from orchestration.defs.automation import DAILY, build_failure_sensor, build_schedule, lost_runs_sensor
 from orchestration.defs.demo import build_demo_asset
 from orchestration.defs.identity import build_identity_assets
 from orchestration.defs.load import build_load_assets
@@ -33,7 +33,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         ],
         jobs=[DAILY],
         schedules=[build_schedule(settings)],
-        sensors=[build_failure_sensor(settings)],
+        sensors=[build_failure_sensor(settings), lost_runs_sensor],
         # One process: DuckDB has one writer, and a process a step would pay all imports again.
         executor=dg.in_process_executor,
     )

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from orchestration.defs.run import end_lost_runs
 from orchestration.notification import notify
 from orchestration.settings import Settings
 
@@ -45,3 +46,15 @@ def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
         )
 
     return notify_on_failure
+
+
+@dg.sensor(
+    name="end_lost_runs",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Marks runs from the command line whose process was killed as failed, so that the queue goes on.",
+)
+def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Looks once a minute; starts nothing."""
+    lost = end_lost_runs(context.instance)
+    return dg.SkipReason(f"ended: {', '.join(lost)}" if lost else "no run is lost")

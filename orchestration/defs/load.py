@@ -186,12 +186,22 @@ def _check_specs(settings: Settings, table: Table) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             guard.check_name(rule.rule_id),
             asset=raw_key(table),
-            description=f"{rule.description} ({rule.severity}"
-            + (": rows that fail are quarantined)" if rule.severity == "critical" else ": rows that fail are counted)"),
+            description=f"{rule.description} ({rule.severity}: {_consequence(rule)})",
         )
         for rule in guard.rules_of(settings, table)
     ]
     return specs
+
+
+def _is_about_the_load(rule: guard.RuleResult) -> bool:
+    return rule.rule_id.startswith("load.")
+
+
+def _consequence(rule: guard.RuleResult) -> str:
+    """What happens when the rule is broken."""
+    if rule.severity != "critical":
+        return "counted only"
+    return "the load is held" if _is_about_the_load(rule) else "rows that fail are quarantined"
 
 
 def _check_results(table: Table, verdict: guard.Verdict) -> Iterator[dg.AssetCheckResult]:
@@ -211,7 +221,13 @@ def _check_results(table: Table, verdict: guard.Verdict) -> Iterator[dg.AssetChe
             passed=rule.failed == 0,
             # A bad row is not a bad load: it is out of the way in quarantine, so the check warns.
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{rule.failed:,} of {rule.checked:,} rows break it"
-            + (f", for example {', '.join(rule.sample_keys)}" if rule.failed and rule.sample_keys else ""),
+            description=_finding(rule),
             metadata={"failed": rule.failed, "checked": rule.checked, "share": share, "severity": rule.severity},
         )
+
+
+def _finding(rule: guard.RuleResult) -> str:
+    if _is_about_the_load(rule):
+        return "broken" if rule.failed else "kept"
+    examples = f", for example {', '.join(rule.sample_keys)}" if rule.failed and rule.sample_keys else ""
+    return f"{rule.failed:,} of {rule.checked:,} rows break it{examples}"

@@ -37,6 +37,10 @@ event_log_storage:
 """
 
 
+PROCESS_TAG = "cem/process"
+"""Tag of runs from the command line: the process they live in. Dagster watches only the runs it launched itself."""
+
+
 @dataclass(frozen=True)
 class RunOutcome:
     """How a run ended.
@@ -80,12 +84,14 @@ def run_daily(settings: Settings) -> RunOutcome:
     from orchestration.definitions import build_defs
 
     with run_lock(settings.home), instance(settings) as found:
+        end_lost_runs(found)
         result = (
             build_defs(settings)
             .resolve_job_def("daily")
             .execute_in_process(
                 instance=found,
                 raise_on_error=False,
+                tags={PROCESS_TAG: str(os.getpid())},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         )
@@ -93,6 +99,35 @@ def run_daily(settings: Settings) -> RunOutcome:
             f"{event.step_key}: {_reason(event.step_failure_data)}" for event in result.get_step_failure_events()
         ]
         return RunOutcome(result.run_id, result.success, tuple(failures))
+
+
+def end_lost_runs(found: dg.DagsterInstance) -> list[str]:
+    """Mark runs from the command line whose process is gone as failed.
+
+    A killed process cannot say that its run ended, and with one run at a time the queue would wait for it forever.
+
+    Returns:
+        The ids of the runs.
+    """
+    under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    lost = [
+        run
+        for run in found.get_runs(dg.RunsFilter(statuses=under_way))
+        if PROCESS_TAG in run.tags and not _is_alive(int(run.tags[PROCESS_TAG]))
+    ]
+    for run in lost:
+        found.report_run_failed(run, "The process of this run is gone; nothing is lost, run it again.")
+    return [run.run_id for run in lost]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _reason(failure: StepFailureData) -> str:

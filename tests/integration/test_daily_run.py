@@ -1,5 +1,6 @@
 """The product as its users meet it: the command, the second run, the failure, the readers."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,12 @@ sources:
   - {name: demo, kind: demo, customers: 1000, seed: 3}
 """
 
+
+LIST_RUNS = """
+import json, dagster
+with dagster.DagsterInstance.get() as instance:
+    print(json.dumps([run.status.value for run in instance.get_runs()]))
+"""
 
 pytestmark = pytest.mark.xdist_group("daily_run")  # one first run for all
 
@@ -142,6 +149,33 @@ def test_days_later_new_changed_and_deleted_records_arrive_once(company, tmp_pat
             [deleted],
         ).fetchone()
     assert deleted
+    assert left == (0,)
+
+
+def test_a_killed_run_leaves_nothing_that_stops_the_next_one(tmp_path):
+    (tmp_path / "cem.yml").write_text(CONFIG.replace("seed: 3", "seed: 4"))
+    environment = {**os.environ, "CEM_HOME": str(tmp_path / "var"), "CEM_CONFIG": str(tmp_path / "cem.yml")}
+    run = subprocess.Popen(
+        [Path(sys.executable).with_name("cem"), "run"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert any(line.startswith("guard") for line in iter(run.stdout.readline, ""))
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    result = cem(tmp_path / "var", "run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    runs = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", LIST_RUNS],
+            env={**environment, "DAGSTER_HOME": str(tmp_path / "var" / "dagster")},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    assert sorted(runs) == ["FAILURE", "SUCCESS"]
+    with duckdb.connect(str(tmp_path / "var" / "warehouse.duckdb"), read_only=True) as con:
+        left = con.execute("select count(*) from duckdb_tables() where schema_name like 'candidate%'").fetchone()
     assert left == (0,)
 
 
