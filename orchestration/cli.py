@@ -64,7 +64,8 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from orchestration.defs.run import run_daily
-    from orchestration.report import summary
+    from orchestration.publication import current_staleness
+    from orchestration.report import staleness_line, summary
 
     settings = load_settings()
     outcome = run_daily(settings)
@@ -72,6 +73,10 @@ def _run(options: argparse.Namespace) -> int:
         _say("\nThe run failed. The last published marts, if any, stay as they were.", sys.stderr)
         for failure in outcome.failures:
             _say(f"  {failure}", sys.stderr)
+        with writing(settings) as con:
+            standing = current_staleness(con, settings)
+        if standing is not None:
+            _say(staleness_line(standing), sys.stderr)
         return 1
     _say("\n" + summary(settings))
     return 0
@@ -141,6 +146,8 @@ def _query(options: argparse.Namespace) -> int:
 
 def _loads(options: argparse.Namespace) -> int:
     from orchestration import guard
+    from orchestration.publication import mark
+    from orchestration.report import staleness_line
 
     settings = load_settings()
     with writing(settings) as con:
@@ -152,6 +159,9 @@ def _loads(options: argparse.Namespace) -> int:
         else:
             guard.discard(con, settings, options.load_id, options.source, options.table, options.by, options.reason)
             _say("Discarded. The next run reads the source again.")
+        standing = mark(con, settings)
+    if standing is not None:
+        _say(staleness_line(standing))
     return 0
 
 
@@ -161,7 +171,10 @@ def _quarantine(options: argparse.Namespace) -> int:
     settings = load_settings()
     with writing(settings) as con:
         if options.action == "list":
-            _say(guard.describe_quarantine(con, options.source, options.table))
+            text = guard.describe_quarantine(
+                con, settings, options.source, options.table, show_personal=options.show_personal
+            )
+            _say(text)
         else:
             changes = dict(pair.split("=", 1) for pair in options.set)
             verdict = guard.replay(
@@ -173,6 +186,7 @@ def _quarantine(options: argparse.Namespace) -> int:
                 rule=options.rule,
                 by=options.by,
                 changes=changes or None,
+                reason=options.reason,
             )
             _say(f"{verdict.promoted:,} rows pass now and are promoted; {verdict.quarantined:,} stay in quarantine.")
     return 0
@@ -251,6 +265,9 @@ def _add_guard_commands(add: Callable[[str, Command, str], argparse.ArgumentPars
                 help="mend a column of these rows first, as the source would have sent it",
             )
             sub.add_argument("--by", required=True, help="your name, for the record")
+            sub.add_argument("--reason", help="why, for the record; default: which rows were picked")
+        else:
+            sub.add_argument("--show-personal", action="store_true", help="show keys that may be personal")
 
 
 def _change(text: str) -> str:

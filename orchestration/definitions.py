@@ -9,6 +9,7 @@ from orchestration.defs.automation import DAILY, build_failure_sensor, build_sch
 from orchestration.defs.demo import build_demo_asset
 from orchestration.defs.identity import build_identity_assets
 from orchestration.defs.load import build_load_assets
+from orchestration.defs.operators import build_operator_jobs
 from orchestration.defs.publish import build_publish_assets
 from orchestration.defs.transform import build_transform_assets
 from orchestration.settings import Settings, load_settings
@@ -31,7 +32,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
             analytics,
             build_publish_assets(settings, manifest, sorted(marts)),
         ],
-        jobs=[DAILY],
+        jobs=[DAILY, *build_operator_jobs(settings)],
         schedules=[build_schedule(settings)],
         sensors=[build_failure_sensor(settings), lost_runs_sensor],
         # One process: DuckDB has one writer, and a process a step would pay all imports again.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.publication import Staleness
 from orchestration.settings import Settings
 
 HEADLINES = {
@@ -40,7 +41,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def summary(settings: Settings) -> str:
     """The end-of-run summary as text."""
     with duckdb.connect(str(settings.published / "cem.duckdb"), read_only=True) as con:
-        return "\n\n".join([_loads(con), _customers(con), _kpis(con, settings), _next_steps(settings.published)])
+        parts = [_loads(con), _customers(con), _kpis(con, settings), _standing(con), _next_steps(settings.published)]
+        return "\n\n".join(parts)
+
+
+def staleness_line(standing: Staleness) -> str:
+    """Whether the published figures follow the sources, in one line."""
+    if not standing.is_stale:
+        return "The published marts follow the sources."
+    return f"The published marts are STALE since {standing.since:%Y-%m-%d %H:%M} UTC: {standing.reason}."
+
+
+def _standing(con: duckdb.DuckDBPyConnection) -> str:
+    row = con.execute(
+        "select version, is_stale, stale_since, stale_reason, held_loads from marts._publication"
+    ).fetchone()
+    version, *standing = row or (0, False, None, None, 0)
+    return f"Version {version}. {staleness_line(Staleness(*standing))}"
 
 
 def _loads(con: duckdb.DuckDBPyConnection) -> str:

@@ -65,6 +65,16 @@ create table if not exists ops.builds (
     built_at timestamp not null,
     primary key (stage)
 );
+create table if not exists ops.decisions (
+    decided_at timestamp not null,
+    kind text not null check (kind in ('release', 'discard', 'replay')),
+    source text not null,
+    table_name text not null,
+    load_id text not null,
+    decided_by text not null,
+    reason text not null,
+    row_count bigint not null
+);
 create table if not exists ops.publications (
     version bigint primary key,
     run_id text not null,

@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration import builds
 from orchestration.analytics import clv
+from orchestration.defs.hold import refuse_held
 from orchestration.progress import progress
 from orchestration.settings import Settings
 from orchestration.stages import MODEL
@@ -40,6 +41,7 @@ def build_analytics_assets(settings: Settings) -> dg.AssetsDefinition:
     )
     def fit_clv() -> Iterator[dg.MaterializeResult[None]]:
         with progress(MODEL, "lifetime value") as piece, writing(settings) as con:
+            refuse_held(con, settings)
             changed = not builds.is_up_to_date(con, settings, STEP)
             if changed:
                 clv.build_clv(con, settings)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from orchestration import builds
+from orchestration.defs.hold import refuse_held
 from orchestration.identity import TABLES, resolve
 from orchestration.progress import progress
 from orchestration.settings import Settings
@@ -32,6 +33,7 @@ def build_identity_assets(settings: Settings) -> dg.AssetsDefinition:
     )
     def resolve_identity() -> Iterator[dg.MaterializeResult[None]]:
         with progress(UNIFY, "identity") as piece, writing(settings) as con:
+            refuse_held(con, settings)
             changed = not builds.is_up_to_date(con, settings, STEP)
             metadata: dict[str, int | bool] = {"changed": changed}
             if changed:

@@ -10,8 +10,10 @@ import dagster as dg
 import duckdb
 
 from orchestration import guard
+from orchestration.defs import hold
 from orchestration.defs.demo import COMPANY
 from orchestration.progress import progress
+from orchestration.publication import current_staleness
 from orchestration.settings import Settings, Source, Table
 from orchestration.sources.errors import SourceError
 from orchestration.sources.extract import Extracted, extract_table
@@ -68,10 +70,14 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 raise dg.Failure(str(error), allow_retries=error.is_transient) from error
             for table, extracted, verdict in verdicts:
                 yield from _results(context, con, table, extracted, verdict)
-        held = [(table, verdict) for table, _, verdict in verdicts if verdict.status == "held"]
+            held = [(table, verdict) for table, _, verdict in verdicts if verdict.status == "held"]
+            told = hold.tell_readers(con, settings) if held else ""
+            standing = current_staleness(con, settings) if held else None
+        if standing is not None:
+            context.log_event(hold.observation(standing))
         if held:
             raise dg.Failure(
-                "; ".join(f"{table.source}.{table.name} is held: {verdict.reason}" for table, verdict in held),
+                "; ".join(f"{table.source}.{table.name} is held: {verdict.reason}" for table, verdict in held) + told,
                 allow_retries=False,
             )
 

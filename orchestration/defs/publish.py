@@ -6,14 +6,14 @@ from typing import Any
 import dagster as dg
 
 from orchestration import guard
+from orchestration.defs import hold
 from orchestration.defs.freshness import FRESHNESS
+from orchestration.defs.hold import PUBLISHED
 from orchestration.progress import progress
-from orchestration.publication import mart_specs, publish
+from orchestration.publication import current_staleness, mart_specs, publish
 from orchestration.settings import Settings
 from orchestration.stages import GUARD, PUBLISH
 from orchestration.warehouse import writing
-
-PUBLISHED = dg.AssetKey(["published", "marts"])
 
 
 def build_publish_assets(
@@ -48,6 +48,7 @@ def build_publish_assets(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with writing(settings) as con:
+            hold.refuse_held(con, settings)
             with progress(GUARD, "marts") as piece:
                 rules = guard.guard_marts(con, settings)
                 piece.rows = max((rule.checked for rule in rules), default=0)
@@ -75,9 +76,11 @@ def build_publish_assets(
                     if publication.changed
                     else f"nothing new, version {publication.version} stays up"
                 )
+            standing = current_staleness(con, settings)
             yield dg.MaterializeResult(
                 asset_key=PUBLISHED,
                 metadata={
+                    **(hold.metadata(standing) if standing else {}),
                     "changed": publication.changed,
                     "version": publication.version,
                     "dagster/row_count": publication.rows,

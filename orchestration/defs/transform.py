@@ -16,7 +16,7 @@ from dagster_dbt.dbt_project import DbtProject
 
 from orchestration import builds
 from orchestration.defs.freshness import FRESHNESS
-from orchestration.guard import held_loads
+from orchestration.defs.hold import refuse_held
 from orchestration.progress import progress
 from orchestration.settings import Settings
 from orchestration.stages import MODEL, UNIFY
@@ -84,15 +84,8 @@ def _run(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     with progress(stage, "dbt models and tests") as piece:
         with writing(settings) as con:
-            held = held_loads(con)
+            refuse_held(con, settings)
             unchanged = builds.is_up_to_date(con, settings, stage)
-        if held:
-            raise dg.Failure(
-                "Loads are held, so nothing is built on them: "
-                + "; ".join(f"{load.source}.{load.table_name}: {load.reason}" for load in held)
-                + ". Release or discard them (cem load release | discard), or mend the source and run again.",
-                allow_retries=False,
-            )
         if unchanged and not context.is_subset:
             piece.note = "nothing new"
             yield from _unchanged(context)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from orchestration.guard.audit import audit, bad_rows, mark_of
-from orchestration.guard.batches import table_batches
+from orchestration.guard.batches import key_is_impersonal, table_batches
 from orchestration.guard.promotion import (
     HELD_STATE,
     Load,
+    book_decision,
     candidate_name,
     promote,
     transaction,
@@ -24,7 +25,7 @@ from orchestration.guard.promotion import (
     with_rules,
     write_state,
 )
-from orchestration.guard.results import GuardError, HeldLoad, QuarantinedRow, Verdict
+from orchestration.guard.results import Decision, GuardError, HeldLoad, QuarantinedRow, Verdict
 from orchestration.guard.schema import GONE, converts
 from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, literal, scalar
 from orchestration.guard.verdict import ACCEPTED_SHAPE, add_absent_columns, released
@@ -87,9 +88,10 @@ def release(
         reason: Why.
 
     Raises:
-        GuardError: There is no such held load, or it cannot be read.
+        GuardError: There is no such held load, it cannot be read, or nobody says who decides and why.
     """
     found = find_table(settings, source, table)
+    decision = Decision("release", by, reason)
     load, held_for = _held(con, found, load_id)
     note = f"{held_for}; released by {by}: {reason}"
     if not columns_of(con, f"candidate_{source}", table):
@@ -101,7 +103,8 @@ def release(
     load = _fit(con, load)
     with table_batches(con, settings, found, load.relation, utc_now()) as batches:
         rules = audit(con, batches)
-    return promote(con, released(with_rules(load, rules, note), "released", note), bad_rows(batches))
+    load = replace(released(with_rules(load, rules, note), "released", note), decision=decision)
+    return promote(con, load, bad_rows(batches))
 
 
 def discard(
@@ -128,8 +131,9 @@ def discard(
         reason: Why.
 
     Raises:
-        GuardError: There is no such held load.
+        GuardError: There is no such held load, or nobody says who decides and why.
     """
+    decision = Decision("discard", by, reason)
     load, held_for = _held(con, find_table(settings, source, table), load_id)
     with transaction(con):
         con.execute(
@@ -143,6 +147,7 @@ def discard(
             [load_id, source, table],
         )
         con.execute(f"drop table if exists {load.relation}")
+        book_decision(con, load, decision, load.extracted - load.deduplicated)
 
 
 def list_quarantine(
@@ -221,8 +226,23 @@ def describe_loads(con: duckdb.DuckDBPyConnection) -> str:
     return "\n".join(texts)
 
 
-def describe_quarantine(con: duckdb.DuckDBPyConnection, source: str | None = None, table: str | None = None) -> str:
-    """What waits in quarantine, as lines for people: counts per rule, then some rows."""
+def describe_quarantine(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    source: str | None = None,
+    table: str | None = None,
+    *,
+    show_personal: bool = False,
+) -> str:
+    """What waits in quarantine, as lines for people: counts per rule, then some rows.
+
+    Args:
+        con: The warehouse.
+        settings: The settings, which say whose keys hold no personal data.
+        source: Only this source.
+        table: Only this table.
+        show_personal: Whether to name rows by their keys where those may be personal.
+    """
     condition, parameters = quarantine_filter(source, table, None)
     counts = con.execute(
         "with reasons as (select source || '.' || table_name as place, unnest(reasons) as reason "
@@ -238,8 +258,11 @@ def describe_quarantine(con: duckdb.DuckDBPyConnection, source: str | None = Non
     lines = [f"{total:,} rows are in quarantine. A row may break several rules:"]
     lines += _aligned([(place, f"{count:,}", reason) for place, count, reason in counts])
     lines.append("")
+    impersonal = {(each.source, each.name) for each in settings.tables() if key_is_impersonal(each)}
     for row in list_quarantine(con, source, table, limit=SHOWN_ROWS):
-        lines.append(f"{row.source}.{row.table_name} {row.key} (load {row.load_id}): {'; '.join(row.reasons)}")
+        is_shown = show_personal or ((row.source, row.table_name) in impersonal and "@" not in row.key)
+        name = row.key if is_shown else "a row whose key may be personal"
+        lines.append(f"{row.source}.{row.table_name} {name} (load {row.load_id}): {'; '.join(row.reasons)}")
     if total > SHOWN_ROWS:
         lines.append(f"… and {total - SHOWN_ROWS:,} more, in quarantine.rows")
     return "\n".join(lines)

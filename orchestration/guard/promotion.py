@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from orchestration.guard.audit import BROKEN
-from orchestration.guard.results import GuardError, RuleResult, Verdict
+from orchestration.guard.results import Decision, GuardError, RuleResult, Verdict
 from orchestration.guard.schema import is_widening
 from orchestration.guard.sql import (
     BOOKKEEPING,
@@ -75,6 +75,7 @@ class Load:
         rules: Results of the audit.
         status: Status it gets in `ops.loads` when it is promoted.
         keeps_relation: Whether the relation stays afterwards.
+        decision: The person's decision by which it moves, or None.
     """
 
     table: Table
@@ -88,6 +89,7 @@ class Load:
     rules: Sequence[RuleResult] = ()
     status: str = "promoted"
     keeps_relation: bool = False
+    decision: Decision | None = None
 
     @property
     def raw(self) -> str:
@@ -334,6 +336,8 @@ def book(con: duckdb.DuckDBPyConnection, load: Load, verdict: Verdict, status: s
             utc_now(),
         ],
     )
+    if load.decision is not None:
+        book_decision(con, load, load.decision, verdict.promoted + verdict.quarantined)
     if not verdict.rules:
         return
     columns = [
@@ -346,6 +350,23 @@ def book(con: duckdb.DuckDBPyConnection, load: Load, verdict: Verdict, status: s
         "unnest(?::bigint[]), unnest(?::bigint[]) "
         "on conflict do update set failed = excluded.failed, checked = excluded.checked",
         [*place, *columns],
+    )
+
+
+def book_decision(con: duckdb.DuckDBPyConnection, load: Load, decision: Decision, rows: int) -> None:
+    """Write to `ops.decisions` who decided what about a load, and about how many rows."""
+    con.execute(
+        "insert into ops.decisions values (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            utc_now(),
+            decision.kind,
+            load.table.source,
+            load.table.name,
+            load.load_id,
+            decision.by,
+            decision.reason,
+            rows,
+        ],
     )
 
 

@@ -26,7 +26,7 @@ from orchestration.guard.promotion import (
     sort_out,
     transaction,
 )
-from orchestration.guard.results import GuardError, Verdict
+from orchestration.guard.results import Decision, GuardError, Verdict
 from orchestration.guard.sql import as_sent, columns_of, identifier, literal, scalar
 from orchestration.warehouse import new_load_id, utc_now
 
@@ -49,6 +49,7 @@ def replay(
     rule: str | None = None,
     by: str = "operator",
     changes: Mapping[str, str | None] | None = None,
+    reason: str | None = None,
 ) -> Verdict:
     """Audit quarantined rows again and promote those that pass now, in one transaction.
 
@@ -65,6 +66,7 @@ def replay(
         by: Who asked for it.
         changes: Values to replace first, by column as sent. The quarantined row keeps what the source sent,
             and the source's own row stays known, so that the next load does not undo the change.
+        reason: Why; by default which rows were picked.
 
     Raises:
         GuardError: There is no such table or column, or no row to replay.
@@ -84,6 +86,7 @@ def replay(
             started_at=now,
             reason=_reason(count, keys, rule, by, changes),
             keeps_relation=True,
+            decision=Decision("replay", by, reason or ", ".join(_picked(keys, rule, changes)) or "all of the table"),
         )
         with table_batches(con, settings, found, REPLAYED, now) as batches:
             rules = audit(con, batches)
@@ -161,14 +164,19 @@ def _reason(
     by: str,
     changes: Mapping[str, str | None] | None,
 ) -> str:
-    parts = [f"replay of {count:,} quarantined rows by {by}"]
+    return ", ".join([f"replay of {count:,} quarantined rows by {by}", *_picked(keys, rule, changes)])
+
+
+def _picked(keys: Sequence[str] | None, rule: str | None, changes: Mapping[str, str | None] | None) -> list[str]:
+    """Which rows were picked, without naming one: a key may be personal."""
+    parts = []
     if keys is not None:
         parts.append("picked by key")
     if rule is not None:
         parts.append(f"that broke {rule}")
     if changes:
         parts.append(f"after a change of {', '.join(sorted(changes))}")
-    return ", ".join(parts)
+    return parts
 
 
 def _settle(con: duckdb.DuckDBPyConnection, by: str) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 Severity = Literal["critical", "warning", "info"]
 Status = Literal["promoted", "held", "unchanged"]
+DecisionKind = Literal["release", "discard", "replay"]
 
 SAMPLE_KEYS = 5
 """Keys shown for a broken rule: enough to find the rows, few enough to read."""
@@ -91,6 +92,26 @@ class HeldLoad:
     table_name: str
     reason: str
     started_at: datetime
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided about a load; one row of `ops.decisions`.
+
+    Attributes:
+        kind: release, discard or replay.
+        by: Who decided.
+        reason: Why.
+    """
+
+    kind: DecisionKind
+    by: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Refuse a decision without a name or a reason: nobody could answer for it later."""
+        if not self.by.strip() or not self.reason.strip():
+            raise GuardError(f"a {self.kind} needs the name of who decides and a reason, for the record")
 
 
 @dataclass(frozen=True)

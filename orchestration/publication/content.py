@@ -18,7 +18,7 @@ from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationE
 if TYPE_CHECKING:
     import duckdb
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the layout of the published files changes, so that unchanged data is published anew."""
 
 LOAD_SUMMARY = """
@@ -65,7 +65,7 @@ order by all
 """How the loads stand; ids of loads sort by time. Reasons stay behind: they may quote a row."""
 
 LOAD_SUMMARY_SPEC = {
-    "": "One row per source and table: how its loads stand.",
+    "": "One row per source and table: how its loads stood when the marts were published.",
     "source": "Name of the source in cem.yml.",
     "table_name": "Table of the source.",
     "status": "Status of the last load: promoted, held, released or discarded.",
@@ -105,7 +105,6 @@ class Content:
         portable: The queries of `views`.
         load_summary: Query of the load summary.
         summary: Rows of the load summary, as text: what `fingerprint` needs of it.
-        has_held_loads: Whether some table's last load is held.
         as_of: The moment and date the marts are computed for; both None when no model says.
     """
 
@@ -115,7 +114,6 @@ class Content:
     portable: Mapping[str, PortableView]
     load_summary: str
     summary: str
-    has_held_loads: bool
     as_of: tuple[Any, Any]
 
 
@@ -142,7 +140,6 @@ def read_content(con: duckdb.DuckDBPyConnection, marts: Sequence[MartSpec]) -> C
         portable={spec.name: portable[spec.name] for spec in views},
         load_summary=load_summary,
         summary=json.dumps(summary, default=str),
-        has_held_loads=any(row[3] for row in summary),
         as_of=_as_of(con),
     )
 

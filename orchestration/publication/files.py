@@ -11,12 +11,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.publication.specs import PublicationError
 
 logger = logging.getLogger(__name__)
+
+SPACE_MARGIN = 64 * 2**20
+"""Bytes to have free whatever the size: an empty database file, its log, the link."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,20 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; where the file system can, the copy shares the blocks of the original and costs nothing."""
+    with source.open("rb") as old, target.open("wb") as new:
+        left = os.fstat(old.fileno()).st_size
+        try:
+            while left > 0 and (copied := os.copy_file_range(old.fileno(), new.fileno(), left)):
+                left -= copied
+        except OSError as error:
+            logger.debug("%s is copied the plain way: %s", source, error)
+            old.seek(0)
+            new.seek(0)
+            shutil.copyfileobj(old, new)
+
+
 def switch_file(draft: Path, target: Path) -> None:
     """Put a finished file in place of the one readers open. Whoever has the old one open keeps it."""
     sync(draft)
@@ -174,3 +192,15 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def removed_on_failure(*drafts: Path) -> Iterator[None]:
+    """Remove drafts when writing them fails, so that a full disk is not left full."""
+    try:
+        yield
+    except BaseException:
+        for draft in drafts:
+            remove(draft)
+            remove(Path(f"{draft}.wal"))
+        raise

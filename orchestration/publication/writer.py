@@ -18,6 +18,9 @@ How to read it:
 - The two names of the file and the Parquet folder are switched one after the other, milliseconds apart:
   whoever combines them compares the version in each.
 
+Whether the figures still follow the sources is said in `_publication` too: when a load is held, the version
+that readers have is issued again with nothing changed but that mark (`staleness`).
+
 How it is written: into a new file beside the old one, in one transaction from one state of the warehouse;
 flushed to the disk; then renamed over the old one in one step. A crash at any point leaves the old version
 or the new one, never a part; the next publication removes what a crash left.
@@ -27,10 +30,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,11 +44,14 @@ from orchestration.publication.content import (
     fingerprint,
     read_content,
 )
+from orchestration.publication.current import PUBLICATION, PUBLICATION_SPEC, Published, read_published
 from orchestration.publication.files import (
+    SPACE_MARGIN,
     Layout,
     finish_folder,
     remove,
     remove_leftovers,
+    removed_on_failure,
     require_space,
     switch_file,
     switch_link,
@@ -55,6 +59,7 @@ from orchestration.publication.files import (
 )
 from orchestration.publication.masking import hashing, literal, load_key, masked_select, quoted
 from orchestration.publication.specs import MARTS_SCHEMA, MartSpec
+from orchestration.publication.staleness import FRESH, mark, staleness
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
@@ -62,37 +67,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PUBLICATION = "_publication"
-"""One-row table that says which version a file is of."""
-
-PUBLICATION_SPEC = {
-    "": "One row: which publication this is.",
-    "version": "Number of the publication; grows by one.",
-    "run_id": "Run that published it.",
-    "published_at": "When it was published, UTC.",
-    "as_of_at": "Moment the marts are computed for, UTC.",
-    "as_of_date": "Date the marts are computed for, in the reporting time zone.",
-    "has_held_loads": "Whether some table shows an older state because its last load is held.",
-    "personal_data": "Whether personal data is masked or kept.",
-    "company": "Name of the company.",
-    "time_zone": "Reporting time zone: dates and periods are in it.",
-    "currency": "Currency of the amounts, ISO 4217.",
-    "row_count": "Rows of all tables together.",
-    "fingerprint": "Keyed hash of the content; equal hashes, equal content.",
-}
-"""Descriptions by column; the empty name is the table's own."""
-
 KEY_FILE = "secret.key"
 """Name of the key of the published hashes, beside the warehouse and never published."""
 
 SPACE_FACTOR = 3
 """Bytes to have free per byte in the warehouse: the file, its Parquet copy, hashes longer than mails."""
 
-SPACE_MARGIN = 64 * 2**20
-"""Bytes to have free whatever the size: an empty database file, its log, the link."""
-
 _OUT = "cem_publication_out"
-_NOW = "cem_publication_now"
 
 
 @dataclass(frozen=True)
@@ -114,17 +95,6 @@ class Publication:
     changed: bool
     seconds: float
     row_counts: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class _Published:
-    """The `_publication` row of a file that readers see."""
-
-    version: int
-    run_id: str
-    published_at: datetime
-    rows: int
-    fingerprint: str
 
 
 def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, marts: Sequence[MartSpec]) -> Publication:
@@ -150,8 +120,9 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
     key = given.get_secret_value().encode() if given else load_key(settings.home / KEY_FILE)
     content = read_content(con, marts)
     digest = fingerprint(con, content, _circumstances(settings), key)
-    published = _published(con, layout)
+    published = read_published(con, layout)
     if published and published.fingerprint == digest and _parquet_is(layout, settings, published.version):
+        mark(con, settings, is_published=True)
         _clean(con, layout, settings, published.version)
         _book(con, published)
         seconds = time.perf_counter() - start
@@ -159,7 +130,7 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
 
     version = 1 + max(_booked_version(con), published.version if published else 0, layout.parquet_version() or 0)
     require_space(layout.folder, SPACE_FACTOR * estimated_bytes(con, content) + _log_bytes(settings) + SPACE_MARGIN)
-    with _removed_on_failure(layout.draft(version), layout.parquet_draft(version)), hashing(con, key):
+    with removed_on_failure(layout.draft(version), layout.parquet_draft(version)), hashing(con, key):
         counts, new = _write(con, settings, layout, content, (version, run_id, digest))
         if settings.publish.parquet:
             finish_folder(layout.parquet_draft(version), layout.parquet_folder(version))
@@ -187,7 +158,7 @@ def _write(
     layout: Layout,
     content: Content,
     identity: tuple[int, str, str],
-) -> tuple[dict[str, int], _Published]:
+) -> tuple[dict[str, int], Published]:
     """Write the draft of the file, and of the Parquet folder from it."""
     version, run_id, digest = identity
     con.execute(f"attach {literal(str(layout.draft(version)))} as {_OUT}")
@@ -195,7 +166,7 @@ def _write(
         con.execute("begin")
         try:
             counts = _write_marts(con, settings, content)
-            new = _Published(version, run_id, utc_now(), sum(counts.values()), digest)
+            new = Published(version, run_id, utc_now(), sum(counts.values()), digest, staleness(con, FRESH))
             _write_about(con, settings, content, new)
             con.execute("commit")
         except BaseException:
@@ -227,7 +198,7 @@ def _write_marts(con: duckdb.DuckDBPyConnection, settings: Settings, content: Co
     return counts
 
 
-def _write_about(con: duckdb.DuckDBPyConnection, settings: Settings, content: Content, new: _Published) -> None:
+def _write_about(con: duckdb.DuckDBPyConnection, settings: Settings, content: Content, new: Published) -> None:
     """Write the tables about the publication itself."""
     con.execute(f"create table {_OUT}.ops.load_summary as {content.load_summary}")
     _describe(con, "table", f"{_OUT}.ops.load_summary", LOAD_SUMMARY_SPEC)
@@ -238,7 +209,9 @@ def _write_about(con: duckdb.DuckDBPyConnection, settings: Settings, content: Co
         select
             $version::bigint as version, $run_id::varchar as run_id, $published_at::timestamp as published_at,
             $as_of_at::timestamp as as_of_at, $as_of_date::date as as_of_date,
-            $has_held_loads::boolean as has_held_loads, $personal_data::varchar as personal_data,
+            $is_stale::boolean as is_stale, $stale_since::timestamp as stale_since,
+            $stale_reason::varchar as stale_reason, $held_loads::bigint as held_loads,
+            $personal_data::varchar as personal_data,
             $company::varchar as company, $time_zone::varchar as time_zone, $currency::varchar as currency,
             $row_count::bigint as row_count, $fingerprint::varchar as fingerprint,
         """,
@@ -248,7 +221,10 @@ def _write_about(con: duckdb.DuckDBPyConnection, settings: Settings, content: Co
             "published_at": new.published_at,
             "as_of_at": content.as_of[0],
             "as_of_date": content.as_of[1],
-            "has_held_loads": content.has_held_loads,
+            "is_stale": new.staleness.is_stale,
+            "stale_since": new.staleness.since,
+            "stale_reason": new.staleness.reason,
+            "held_loads": new.staleness.held_loads,
             "row_count": new.rows,
             "fingerprint": new.fingerprint,
             **circumstances,
@@ -282,24 +258,6 @@ def _describe(con: duckdb.DuckDBPyConnection, kind: str, relation: str, texts: M
             statements.append(f"comment on {what} is {literal(text)}")
     if statements:
         con.execute("; ".join(statements))
-
-
-def _published(con: duckdb.DuckDBPyConnection, layout: Layout) -> _Published | None:
-    """What readers see now; None when there is nothing, or nothing that DuckDB can read."""
-    if not layout.marts.exists():
-        return None
-    try:
-        con.execute(f"attach {literal(str(layout.marts))} as {_NOW} (read_only)")
-        try:
-            row = con.execute(
-                f"select version, run_id, published_at, row_count, fingerprint from {_NOW}.{MARTS_SCHEMA}.{PUBLICATION}"
-            ).fetchone()
-        finally:
-            con.execute(f"detach {_NOW}")
-    except duckdb.Error as error:
-        logger.warning("%s cannot be read and is published anew: %s", layout.marts, error)
-        return None
-    return _Published(*row) if row else None
 
 
 def _parquet_is(layout: Layout, settings: Settings, version: int) -> bool:
@@ -338,7 +296,7 @@ def _booked_version(con: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row else 0
 
 
-def _book(con: duckdb.DuckDBPyConnection, published: _Published) -> None:
+def _book(con: duckdb.DuckDBPyConnection, published: Published) -> None:
     """Note a publication in the warehouse; also one that a crash, or a lost warehouse, left unnoted."""
     con.execute(
         "insert or ignore into ops.publications (version, run_id, published_at, row_count) values (?, ?, ?, ?)",
@@ -350,15 +308,3 @@ def _log_bytes(settings: Settings) -> int:
     """Size of the warehouse's write-ahead log: rows that are in no block yet."""
     log = Path(f"{settings.warehouse}.wal")
     return SPACE_FACTOR * log.stat().st_size if log.exists() else 0
-
-
-@contextmanager
-def _removed_on_failure(*drafts: Path) -> Iterator[None]:
-    """Remove drafts when writing them fails, so that a full disk is not left full."""
-    try:
-        yield
-    except BaseException:
-        for draft in drafts:
-            remove(draft)
-            remove(Path(f"{draft}.wal"))
-        raise

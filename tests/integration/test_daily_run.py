@@ -184,14 +184,18 @@ def test_a_held_load_stops_the_run_and_the_published_marts_stay(company, tmp_pat
     moved = tmp_path / "var"
     shutil.copytree(home, moved, symlinks=True)
     shutil.copy(home.parent / "cem.yml", tmp_path / "cem.yml")
-    before = (moved / "published" / "marts.duckdb").read_bytes()
+    figures = "select metric, period_start, slice, slice_value, value from marts.mart_kpi order by all"
+    before = published(moved, figures)
     survey_file = next((moved / "demo").rglob("*response*.csv"))
     lines = survey_file.read_text().splitlines()
     survey_file.write_text("\n".join([lines[0], *(",".join(["broken"] * len(line.split(","))) for line in lines[1:])]))
     result = cem(moved, "run")
     assert result.returncode == 1
     assert "held" in result.stderr
-    assert (moved / "published" / "marts.duckdb").read_bytes() == before
+    assert published(moved, figures) == before
+    [(version, is_stale, reason)] = published(moved, "select version, is_stale, stale_reason from marts._publication")
+    assert (version, is_stale) == (1, True)
+    assert "demo_survey" in reason and reason in result.stderr
 
 
 def test_the_query_of_the_summary_works(company):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from guarded_shop import Shop, order
+from guarded_shop import Shop, order, person
 
 from orchestration.guard import (
     describe_loads,
@@ -13,6 +13,7 @@ from orchestration.guard import (
     is_blocked,
     list_quarantine,
     release,
+    replay,
 )
 from orchestration.guard.results import GuardError
 from orchestration.sources.extract import StateEntry
@@ -127,7 +128,7 @@ def test_the_quarantine_can_be_listed_and_looked_into(shop: Shop):
 
 def test_people_read_what_waits(shop: Shop):
     assert describe_loads(shop.con) == "No load yet."
-    assert describe_quarantine(shop.con) == "Nothing is in quarantine."
+    assert describe_quarantine(shop.con, shop.settings) == "Nothing is in quarantine."
     shop.load([order(1), order(2, total="-1"), order(3, at="soon"), order(4, total="x")])
     shop.load([order(number, total="-1") for number in range(100, 130)])
     loads = describe_loads(shop.con).splitlines()
@@ -135,8 +136,43 @@ def test_people_read_what_waits(shop: Shop):
     assert loads[1].split()[:7] == ["load0002", "shop.orders", "held", "30", "0", "0", "0"]
     assert "30 of 30 rows are bad" in loads[2]
     assert "cem load release | discard" in loads[-1]
-    quarantine = describe_quarantine(shop.con, "shop", "orders")
+    quarantine = describe_quarantine(shop.con, shop.settings, "shop", "orders")
     assert quarantine.startswith("3 rows are in quarantine.")
     # Two rows that break one rule in different columns are two of one kind.
     assert "2  order: has values that cannot be read as their type [order.values_readable]" in quarantine
     assert "shop.orders o2 (load load0001): order.amount: must not be negative" in quarantine
+
+
+def test_keys_that_may_be_personal_are_shown_only_when_asked_for(shop: Shop):
+    named_by_mail = shop.with_table("people", key=("mail",))
+    named_by_mail.load([person(1), person(2, mail="ada@example.org", since="soon")], "people")
+    shown = describe_quarantine(shop.con, named_by_mail.settings)
+    assert "ada@example.org" not in shown
+    assert "shop.people a row whose key may be personal" in shown
+    assert "ada@example.org" in describe_quarantine(shop.con, named_by_mail.settings, show_personal=True)
+
+
+def test_every_decision_is_booked_with_who_and_why(shop: Shop):
+    load_id = hold_half(shop)
+    release(shop.con, shop.settings, load_id, "shop", "orders", "Ada", "refunds")
+    replay(shop.con, shop.settings, "shop", "orders", keys=["o101", "o103"], by="Bo", changes={"total": "7"})
+    shop.load([order(number, total="-1") for number in range(200, 260)])
+    [held] = held_loads(shop.con)
+    discard(shop.con, shop.settings, held.load_id, "shop", "orders", "Cy", "a test delivery")
+    decisions = shop.con.execute(
+        "select kind, source, table_name, decided_by, reason, row_count from ops.decisions order by decided_at"
+    ).fetchall()
+    assert decisions == [
+        ("release", "shop", "orders", "Ada", "refunds", 60),
+        ("replay", "shop", "orders", "Bo", "picked by key, after a change of total", 2),
+        ("discard", "shop", "orders", "Cy", "a test delivery", 60),
+    ]
+
+
+@pytest.mark.parametrize("decide", [release, discard])
+@pytest.mark.parametrize(("by", "reason"), [(" ", "why"), ("Ada", "")])
+def test_nobody_decides_without_a_name_and_a_reason(shop: Shop, decide: object, by: str, reason: str):
+    load_id = hold_half(shop)
+    with pytest.raises(GuardError, match="name of who decides and a reason"):
+        decide(shop.con, shop.settings, load_id, "shop", "orders", by, reason)
+    assert is_blocked(shop.con)

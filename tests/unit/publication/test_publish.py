@@ -40,9 +40,24 @@ def test_the_file_says_which_publication_it_is(warehouse, settings, read, marts)
     publish(warehouse, settings, "run-7", marts)
 
     assert read(
-        "select version, run_id, as_of_at::text, as_of_date::text, has_held_loads, personal_data, company, "
-        "time_zone, currency, row_count from cem.marts._publication"
-    ) == [(1, "run-7", "2024-05-01 12:00:00", "2024-05-01", True, "masked", "Acme", "Asia/Tehran", "IRR", 201)]
+        "select version, run_id, as_of_at::text, as_of_date::text, is_stale, held_loads, stale_reason, "
+        "personal_data, company, time_zone, currency, row_count from cem.marts._publication"
+    ) == [
+        (
+            1,
+            "run-7",
+            "2024-05-01 12:00:00",
+            "2024-05-01",
+            True,
+            1,
+            "loads are held: crm.people",
+            "masked",
+            "Acme",
+            "Asia/Tehran",
+            "IRR",
+            201,
+        )
+    ]
     assert warehouse.execute("select version, run_id, row_count from ops.publications").fetchall() == [
         (1, "run-7", 201)
     ]

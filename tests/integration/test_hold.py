@@ -1,0 +1,169 @@
+"""A held load as people meet it: the run stops, readers are told, somebody decides in the UI, the next run goes on."""
+
+import os
+
+import dagster as dg
+import duckdb
+import pytest
+
+from orchestration.cli import main
+from orchestration.definitions import build_defs
+from orchestration.settings import load_settings
+
+pytestmark = pytest.mark.xdist_group("hold")
+
+CONFIG = """
+company: Test Shop
+engine: {memory_limit: 1GB, threads: 2}
+sources:
+  - name: shop
+    kind: files
+    folder: in
+    tables:
+      - name: orders
+        files: orders*.csv
+        key: id
+        entity: order
+        columns: {order_id: id, person_id: person, ordered_at: at, amount: total}
+"""
+HEADER = "id,person,at,total\n"
+
+
+class Company:
+    """A state folder with its definitions, and one Dagster instance for all its runs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "in").mkdir()
+        (folder / "cem.yml").write_text(CONFIG)
+        self.deliver("orders_1.csv", range(1, 60))
+        self.settings = load_settings(folder / "cem.yml", folder / "var")
+        self.defs = build_defs(self.settings)
+        self.instance = dg.DagsterInstance.ephemeral()
+
+    def deliver(self, name, numbers, total="7.50"):
+        rows = "".join(f"o{i},p{i % 9},2026-01-{1 + i % 28:02},{total}\n" for i in numbers)
+        (self.folder / "in" / name).write_text(HEADER + rows)
+
+    def run(self, job="daily", **config):
+        ops = {next(iter(OPS[job])): {"config": config}} if config else {}
+        return self.defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance, raise_on_error=False, run_config={"ops": ops}
+        )
+
+    def ask(self, sql):
+        with duckdb.connect(str(self.settings.published / "cem.duckdb"), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
+    def warehouse(self, sql):
+        with duckdb.connect(str(self.settings.warehouse), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
+    def command(self, *arguments):
+        os.environ["CEM_CONFIG"], os.environ["CEM_HOME"] = str(self.folder / "cem.yml"), str(self.settings.home)
+        try:
+            return main(arguments)
+        finally:
+            del os.environ["CEM_CONFIG"], os.environ["CEM_HOME"]
+
+
+OPS = {
+    "release_load": ["release"],
+    "discard_load": ["discard"],
+    "replay_quarantine": ["replay"],
+    "inspect_loads": ["list_loads_and_quarantine"],
+}
+MARK = "select version, is_stale, stale_reason, held_loads from marts._publication"
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory):
+    built = Company(tmp_path_factory.mktemp("hold"))
+    assert built.run().success
+    yield built
+    built.instance.dispose()
+
+
+def failures(result):
+    return {
+        event.step_key: event.step_failure_data.user_failure_data.description
+        for event in result.get_step_failure_events()
+    }
+
+
+def test_a_held_load_is_decided_on_in_the_ui_and_the_next_run_goes_on(company, capsys):
+    assert company.ask(MARK) == [(1, False, None, 0)]
+    orders = "select count(*) from marts.fct_order"
+    assert company.ask(orders) == [(59,)]
+
+    # The second delivery is bad enough to be held: nothing is built, readers are told.
+    company.deliver("orders_2.csv", range(100, 130), total="-1")
+    company.deliver("orders_3.csv", range(130, 160))
+    result = company.run()
+    assert list(failures(result)) == ["load_shop"]
+    assert "stay up, marked as stale" in failures(result)["load_shop"]
+    assert company.ask(MARK) == [(1, True, "loads are held: shop.orders", 1)]
+    [seen] = company.instance.fetch_observations(dg.AssetKey(["published", "marts"]), limit=5).records
+    assert seen.asset_observation.metadata["is_stale"].value is True
+
+    # By hand dbt builds what was promoted, and publishes nothing; no step works on while the load waits.
+    assert company.command("dbt", "build", "-s", "fct_order", "--quiet") == 0
+    assert company.warehouse(orders) == company.ask(orders) == [(59,)]
+    for step in ("resolve_identity", "fit_clv", "publish_marts", "dbt_model"):
+        job = company.defs.resolve_implicit_global_asset_job_def()
+        keys = next(a for a in company.defs.assets if step in getattr(a, "op", a).name).keys
+        blocked = job.execute_in_process(instance=company.instance, raise_on_error=False, asset_selection=list(keys))
+        assert "shop.orders: 30 of 60 rows are bad" in failures(blocked)[step], step
+    assert company.ask(MARK)[0][0] == 1
+
+    # The command line shows the same as the job that lists loads.
+    assert company.command("load", "list") == 0
+    shown = capsys.readouterr().out
+    assert "STALE" in shown and "shop.orders" in shown
+    listed = company.run("inspect_loads")
+    assert listed.success
+    [(load_id,)] = company.warehouse("select load_id from ops.loads where status = 'held'")
+    logged = "".join(entry.message for entry in company.instance.all_logs(listed.run_id))
+    assert load_id in logged and "30 of 60 rows are bad" in logged
+
+    # Nobody decides without a name, or on a load that is not held.
+    decision = {"load_id": load_id, "source": "shop", "table": "orders", "by": "Ada", "reason": "refunds"}
+    refused = company.run("release_load", **(decision | {"load_id": "nothing"}))
+    assert f"held: {load_id} shop.orders" in failures(refused)["release"]
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        company.defs.resolve_job_def("release_load").execute_in_process(
+            run_config={"ops": {"release": {"config": {"load_id": load_id}}}}
+        )
+    assert not company.run("release_load", **(decision | {"by": ""})).success
+
+    assert company.run("release_load", **decision).success
+    assert company.ask(MARK) == [(1, True, "held loads were decided on and the next run publishes: shop.orders", 0)]
+    assert company.run().success
+    assert company.ask(MARK) == [(2, False, None, 0)]
+    assert company.ask(orders) == [(89,)]
+
+    # The rows it left in quarantine come back mended.
+    keys = ["o100", "o101"]
+    assert company.run(
+        "replay_quarantine", source="shop", table="orders", keys=keys, changes={"total": "3"}, by="Bo"
+    ).success
+    assert company.run().success
+    assert company.ask(orders) == [(91,)]
+    assert company.ask("select sum(amount) from marts.fct_order where order_id in ('o100', 'o101')") == [(6,)]
+    assert company.warehouse("select kind, decided_by, reason, row_count from ops.decisions order by decided_at") == [
+        ("release", "Ada", "refunds", 60),
+        ("replay", "Bo", "picked by key, after a change of total", 2),
+    ]
+
+
+def test_a_discarded_load_leaves_the_mark_until_the_next_run(company):
+    before = company.ask("select count(*) from marts.fct_order")
+    company.deliver("orders_4.csv", range(200, 260), total="-1")
+    assert not company.run().success
+    [(load_id,)] = company.warehouse("select load_id from ops.loads where status = 'held'")
+    decision = {"load_id": load_id, "source": "shop", "table": "orders", "by": "Ada", "reason": "a test"}
+    assert company.run("discard_load", **decision).success
+    assert [row[1] for row in company.ask(MARK)] == [True]
+    assert company.run().success
+    assert [row[1:] for row in company.ask(MARK)] == [(False, None, 0)]
+    assert company.ask("select count(*) from marts.fct_order") == before
