@@ -80,9 +80,10 @@ def audit(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> list[Rule
     except (duckdb.ConversionException, duckdb.BinderException):
         # Without the cause, which may quote a value.
         raise _impossible_rule(con, batches) from None
+    broken = {number for (number,) in con.execute(f"select distinct batch from {BROKEN}").fetchall()}
     results = []
     for number, batch in enumerate(batches):
-        results += _results(con, number, batch)
+        results += _results(con, number, batch, is_broken=number in broken)
         for position, rule in enumerate(batch.rules):
             if rule.is_unique:
                 con.execute(f"drop table if exists {_duplicates(number, position)}")
@@ -193,7 +194,7 @@ def _all(*conditions: str | None) -> str:
     return " and ".join(f"({condition})" for condition in conditions if condition)
 
 
-def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch) -> list[RuleResult]:
+def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, *, is_broken: bool) -> list[RuleResult]:
     # Only row conditions narrow what counts as checked, as in GX: a missing value is looked at and let pass. So this
     # pass reads few columns.
     scopes = ", ".join(f"count(*) filter ({rule.scope})" if rule.scope else "count(*)" for rule in batch.rules)
@@ -201,7 +202,8 @@ def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch) -> list[
     counted = ", ".join(
         f"count(*) filter ({tag}), arg_min(sample, _row, {SAMPLE_KEYS}) filter ({tag})" for _, tag in _tags(batch)
     )
-    found = iter(_row(con, f"select {counted} from {BROKEN} where batch = {number}") if counted else ())
+    unbroken = (0, None) * len(_row_rules(batch))
+    found = iter(_row(con, f"select {counted} from {BROKEN} where batch = {number}") if is_broken else unbroken)
     results = []
     for rule, rows in zip(batch.rules, checked[1:], strict=True):
         if rule.is_row_count:

@@ -13,7 +13,6 @@ import duckdb
 from orchestration.guard.audit import BROKEN, audit
 from orchestration.guard.batches import mart_batches
 from orchestration.guard.results import GuardError, RuleResult
-from orchestration.guard.sql import columns_of
 from orchestration.guard.suites import mart_suites
 
 if TYPE_CHECKING:
@@ -27,7 +26,14 @@ def guard_marts(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[Rule
         GuardError: A mart that has a suite is missing.
     """
     suites = mart_suites()
-    missing = [suite.name for suite in suites if not columns_of(con, "marts", suite.name)]
+    built = {
+        name
+        for (name,) in con.execute(
+            "select table_name from information_schema.tables "
+            "where table_catalog = current_database() and table_schema = 'marts'"
+        ).fetchall()
+    }
+    missing = [suite.name for suite in suites if suite.name not in built]
     if missing:
         raise GuardError(f"not built: {', '.join(f'marts.{name}' for name in missing)}; run dbt build first")
     with mart_batches(con, settings, suites) as batches:

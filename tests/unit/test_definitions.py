@@ -6,8 +6,11 @@ import dagster as dg
 import pytest
 
 from orchestration.definitions import build_defs
+from orchestration.guard.suites import mart_suites
+from orchestration.publication import mart_specs
 from orchestration.settings import load_settings
 from orchestration.stages import STAGES
+from orchestration.transform import load_manifest
 
 CONFIG = """
 company: Test
@@ -19,15 +22,25 @@ sources:
 
 
 @pytest.fixture(scope="module")
-def defs(tmp_path_factory):
+def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("defs")
     (folder / "cem.yml").write_text(CONFIG)
-    return build_defs(load_settings(folder / "cem.yml", folder / "var"))
+    return load_settings(folder / "cem.yml", folder / "var")
+
+
+@pytest.fixture(scope="module")
+def defs(settings):
+    return build_defs(settings)
 
 
 @pytest.fixture(scope="module")
 def graph(defs):
     return defs.resolve_asset_graph()
+
+
+def test_every_published_mart_is_guarded(settings, defs):
+    published = {mart.name for mart in mart_specs(load_manifest(settings))}
+    assert {suite.name for suite in mart_suites()} == published, "one expectations/marts/<mart>.json per published mart"
 
 
 def own_assets(graph):

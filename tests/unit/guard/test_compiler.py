@@ -15,6 +15,7 @@ import pytest
 
 from orchestration.guard import gx
 from orchestration.guard.audit import BROKEN, Batch, _tags, audit
+from orchestration.guard.batches import declared_columns
 from orchestration.guard.compiler import compile_suite
 from orchestration.guard.results import GuardError
 from orchestration.guard.sql import describe, identifier
@@ -28,6 +29,7 @@ POOLS: dict[str, list[object]] = {
                 "earn", "redeem", "09:30", "24:00", "9:30", "Europe/Berlin", "GMT+1!", "returned", "customer",
                 "someone@example.org", "a@b", "x y@example.org", "s\u043emeone@example.org", "9.12E+11", "0912",
                 "C0123456789abcdef", "day", "gregorian", "csat", "suppressed", "ok"],
+    "integer": [None, -5, 0, 1, 2, 7, 8, 10, 100],
     "bigint": [None, -5, 0, 1, 2, 7, 8, 10, 100],
     "double": [None, -200.0, -1.0, 0.0, 0.3, 1.0, 9.5, 101.0, 1e16, float("nan"), float("inf")],
     "decimal(18,4)": [None, "-3.5", "0", "12.25", "99999.99"],
@@ -38,26 +40,13 @@ POOLS: dict[str, list[object]] = {
     "date": [None, date(1365, 2, 1), date(1900, 1, 1), date(1990, 5, 5), date(2024, 6, 2), date(2031, 1, 1)],
 }  # fmt: skip
 
-MARTS = {
-    "mart_kpi": {
-        "metric": "varchar", "period_grain": "varchar", "calendar": "varchar", "period_start": "date",
-        "period_end": "date", "slice": "varchar", "slice_value": "varchar", "n": "bigint", "value": "double",
-        "ci_low": "double", "ci_high": "double", "reliability": "varchar",
-    },
-    "mart_customer_360": {"customer_id": "varchar"},
-    "dim_customer": {
-        "customer_id": "varchar", "record_count": "bigint", "source_count": "bigint",
-        "first_seen_at": "timestamp", "last_seen_at": "timestamp",
-    },
-}  # fmt: skip
-
 
 def columns_of(suite: Suite) -> dict[str, str]:
     """Columns and types of what a suite audits."""
     if suite.name == "sent":
         return {"_key": "varchar", "_widest_bytes": "bigint", "_nul_values": "bigint"}
-    if suite.name in MARTS:
-        return MARTS[suite.name]
+    if suite.path.parent.name == "marts":
+        return {name: kind.lower() for name, kind in declared_columns(suite.name).items()}
     columns = {column.name: column.duckdb_type for column in load_contract()[suite.name].columns.values()}
     return {**columns, "_uncast": "varchar"}
 
@@ -67,7 +56,7 @@ def fill(con: duckdb.DuckDBPyConnection, suite: Suite, columns: dict[str, str], 
     draw = random.Random(f"{suite.name} {seed}")
     sets: dict[str, list[object]] = {}
     for given in suite.expectations:
-        if "value_set" in given["kwargs"] and not str(given["kwargs"]["value_set"][0])[0].isdigit():
+        if "value_set" in given["kwargs"] and columns[given["kwargs"]["column"]] == "varchar":
             sets[given["kwargs"]["column"]] = [*given["kwargs"]["value_set"], None, "unheard of"]
     latest = NOW + timedelta(days=1)
     con.execute(

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from orchestration.guard.batches import MART_MODELS, declared_columns
+from orchestration.guard.compiler import UNIQUE_TYPES, condition_columns
 from orchestration.guard.results import GuardError, check_name
-from orchestration.guard.suites import SUITES, custom_suite, entity_suite, mart_suites, sent_suite
+from orchestration.guard.suites import SUITES, Suite, custom_suite, entity_suite, mart_suites, sent_suite
 from orchestration.sources.contract import load_contract
 
+DBT_TESTS = MART_MODELS.parents[1] / "tests"
 FILES = sorted(SUITES.glob("*.json")) + sorted((SUITES / "marts").glob("*.json"))
 ENTITIES = list(load_contract())
 COMPANIONS = {"_now", "_latest_allowed", "_uncast"}
@@ -42,6 +46,55 @@ def test_a_suite_agrees_with_the_contract(entity: str):
     assert expectations(entity, "expect_column_values_to_be_null", column="_uncast")
     named = {column for rule in entity_suite(entity).rules for column in rule.columns}
     assert named <= {*contract.columns, *COMPANIONS}
+
+
+def dbt_tests(mart: str) -> dict[str, set[str]]:
+    """Names of the generic tests of a mart's columns in dbt; empty for a mart that Python writes."""
+    for path in MART_MODELS.rglob(f"{mart}.yml"):
+        [model] = yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
+        return {
+            column["name"]: {test if isinstance(test, str) else next(iter(test)) for test in column["data_tests"]}
+            for column in model["columns"]
+            if "data_tests" in column
+        }
+    return {}
+
+
+IN_DBT = {
+    "expect_column_values_to_not_be_null": "not_null",
+    "expect_column_values_to_be_unique": "unique",
+    "expect_column_values_to_be_in_set": "accepted_values",
+}
+"""Rules on all rows of a mart that a test of dbt says too."""
+
+
+@pytest.mark.parametrize("suite", mart_suites(), ids=lambda suite: suite.name)
+def test_a_suite_of_a_mart_knows_its_columns_and_says_nothing_that_dbt_tests(suite: Suite):
+    columns = declared_columns(suite.name)
+    named = {column for rule in suite.rules for column in rule.columns} | condition_columns(suite)
+    assert named <= set(columns)
+    assert suite.key
+    assert set(suite.key) <= set(columns)
+    tests = dbt_tests(suite.name)
+    for given in suite.expectations:
+        column, test = given["kwargs"].get("column"), IN_DBT.get(given["type"])
+        if test is not None and "row_condition" not in given["kwargs"]:
+            assert test not in tests.get(column, set()), f"{suite.name}.{column}: dbt tests {test} already"
+
+
+@pytest.mark.parametrize("suite", mart_suites(), ids=lambda suite: suite.name)
+def test_the_key_of_every_mart_is_held_by_dbt_or_by_its_suite(suite: Suite):
+    tests = dbt_tests(suite.name)
+    if len(suite.key) == 1 and tests:
+        assert {"unique", "not_null"} <= tests[suite.key[0]]
+    elif tests:
+        singular = " ".join(path.read_text(encoding="utf-8") for path in DBT_TESTS.glob("assert_*_are_unique.sql"))
+        assert f"ref('{suite.name}')" in singular or f"ref('{suite.name}_parts')" in singular
+    else:
+        unique = [rule.columns for rule in suite.rules if rule.expectation_type in UNIQUE_TYPES]
+        given = {rule.columns for rule in suite.rules if rule.expectation_type == "expect_column_values_to_not_be_null"}
+        assert suite.key in unique
+        assert {(column,) for column in suite.key} <= given
 
 
 def test_currencies_are_the_same_everywhere():
