@@ -109,6 +109,7 @@ DecimalMark = Annotated[Literal[".", ","], BeforeValidator(_decimal_mark)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Share = Annotated[float, Field(ge=0, le=1)]
 DateOrder = Literal["dmy", "mdy", "ymd"]
+Calendar = Literal["gregorian", "jalali"]
 
 
 class Part(BaseModel):
@@ -287,6 +288,7 @@ class ColumnMapping(Part):
             `epoch_milliseconds`, `excel`.
         time_zone: Zone of times written without one.
         date_order: Order of day, month and year in dates that are not ISO.
+        calendar: Calendar of dates without a `format`.
         decimal: Decimal mark of numbers.
         source: For a reference, the source whose records it names; by default its own.
         missing: Texts that mean "no value", besides those of the table.
@@ -300,6 +302,7 @@ class ColumnMapping(Part):
     format: Texts = ()
     time_zone: TimeZone | None = None
     date_order: DateOrder | None = None
+    calendar: Calendar | None = None
     decimal: DecimalMark | None = None
     source: str | None = None
     missing: Texts = ()
@@ -345,9 +348,10 @@ class Table(Part):
         widths: Widths of fixed-width columns, in characters.
         sheet: Sheet of an Excel file, the first by default.
         encoding: Character encoding of text files.
-        time_zone: Zone of times written without one; NULL reads as UTC.
+        time_zone: Zone of times written without one; without it such times hold the load.
         date_order: Order of day, month and year in dates that are not ISO; without it only ISO is read.
-        decimal: Decimal mark of numbers.
+        calendar: Calendar of dates; `jalali` is the Solar Hijri one, year first unless `date_order` says otherwise.
+        decimal: Decimal mark of numbers; without it `1,234` is ambiguous and not read.
         missing: Texts that mean "no value".
         key: Columns that identify a record; empty: every row of a file is its own record.
         cursor: Column that grows with every change of a record.
@@ -373,6 +377,7 @@ class Table(Part):
     encoding: str = "utf-8"
     time_zone: TimeZone | None = None
     date_order: DateOrder | None = None
+    calendar: Calendar = "gregorian"
     decimal: DecimalMark = "."
     missing: Texts = ()
     key: Texts = ()
@@ -412,6 +417,7 @@ class Source(Part):
     encoding: str = "utf-8"
     time_zone: TimeZone | None = None
     date_order: DateOrder | None = None
+    calendar: Calendar = "gregorian"
     decimal: DecimalMark = "."
     missing: Texts = ()
     tables: tuple[Table, ...]
@@ -594,7 +600,7 @@ def _expand_demo(document: LocatedDict, home: Path, problems: list[Problem]) -> 
     document.put("sources", expanded, document.places["sources"])
 
 
-INHERITED = ("encoding", "time_zone", "date_order", "decimal")
+INHERITED = ("encoding", "time_zone", "date_order", "calendar", "decimal")
 """What a table takes over from its source unless it says otherwise."""
 
 

@@ -24,7 +24,8 @@ from orchestration.guard.results import GuardError, RuleResult
 from orchestration.guard.sql import as_sent, describe, identifier, literal
 from orchestration.guard.suites import Rule, Suite, custom_suite, entity_suite, mart_suites, sent_suite
 from orchestration.sources.contract import load_contract
-from orchestration.sources.mapping import mapped_select
+from orchestration.sources.mapping import audit_columns, mapped_select
+from orchestration.sources.text_files import BROKEN_BYTE
 
 if TYPE_CHECKING:
     from orchestration.settings import EntityMapping, Settings, Table
@@ -45,7 +46,14 @@ MART_DECIMALS = 9
 ADDED_COLUMNS = {"_now": "TIMESTAMP", "_latest_allowed": "TIMESTAMP"}
 """Columns of every batch of a source table: the moment of the audit, and the latest time that is not the future."""
 
-SENT_COLUMNS = {"_key": "VARCHAR", "_widest_bytes": "BIGINT", "_nul_values": "BIGINT", **ADDED_COLUMNS}
+SENT_COLUMNS = {
+    "_key": "VARCHAR",
+    "_widest_bytes": "BIGINT",
+    "_nul_values": "BIGINT",
+    "_undecodable_values": "BIGINT",
+    "_place": "VARCHAR",
+    **ADDED_COLUMNS,
+}
 """Columns that the suite on rows as sent can rely on whatever the source."""
 
 
@@ -124,6 +132,13 @@ def _unjudged(rule: Rule, prefix: str | None) -> RuleResult:
     )
 
 
+def entity_columns(entity: str) -> dict[str, str]:
+    """Columns that the suite of an entity can rely on whatever the source: name and type."""
+    known = load_contract()[entity]
+    columns = {name: column.duckdb_type.upper() for name, column in known.columns.items()}
+    return {**columns, **audit_columns(known), "_uncast": "VARCHAR", **ADDED_COLUMNS}
+
+
 def compiled_folder(settings: Settings) -> Path:
     """Where compiled suites are kept."""
     return settings.home / "guard"
@@ -138,8 +153,7 @@ def prepare(settings: Settings) -> None:
     folder = compiled_folder(settings)
     compile_suite(folder, sent_suite(), SENT_COLUMNS, trusted=True)
     for entity in sorted({mapping.entity for table in settings.tables() for mapping in table.entities}):
-        columns = {name: column.duckdb_type.upper() for name, column in load_contract()[entity].columns.items()}
-        compile_suite(folder, entity_suite(entity), {**columns, "_uncast": "VARCHAR", **ADDED_COLUMNS}, trusted=True)
+        compile_suite(folder, entity_suite(entity), entity_columns(entity), trusted=True)
     for suite in mart_suites():
         compile_suite(folder, suite, declared_columns(suite.name), trusted=True)
 
@@ -260,17 +274,35 @@ def _first_line(error: duckdb.BinderException) -> str:
 def _entity_query(table: Table, mapping: EntityMapping) -> str:
     # Where several rows make one record, every one of them is audited and not only the last: should the last
     # end in quarantine, the one before it counts.
-    return mapped_select(table, mapping, SENT_VIEW)
+    return mapped_select(table, mapping, SENT_VIEW, for_audit=True)
 
 
 def _sent_query(columns: dict[str, str]) -> str:
     texts = [identifier(name) for name, kind in as_sent(columns).items() if kind == "VARCHAR"]
     widest = ", ".join(f"coalesce(strlen({text}), 0)" for text in texts)
-    nul = " + ".join(f"coalesce(contains({text}, chr(0)), false)::bigint" for text in texts)
     return (
         f"select *, {f'greatest({widest})::bigint' if texts else '0::bigint'} as _widest_bytes, "
-        f"({nul or '0::bigint'}) as _nul_values from {SENT_VIEW}"
+        f"{_holding(texts, 'chr(0)')} as _nul_values, "
+        f"{_holding(texts, literal(BROKEN_BYTE))} as _undecodable_values, "
+        f"{_place(columns)} as _place from {SENT_VIEW}"
     )
+
+
+def _holding(texts: list[str], mark: str) -> str:
+    """How many values of a row hold a mark."""
+    counts = " + ".join(f"coalesce(contains({text}, {mark}), false)::bigint" for text in texts)
+    return f"({counts or '0::bigint'})"
+
+
+def _place(columns: dict[str, str]) -> str:
+    """Where a row stands: a line that does not fit the header is kept whole in the first column, without a key."""
+    if not {"_source_file", "_source_row"} <= columns.keys():
+        return "null::varchar"
+    others = [identifier(name) for name in list(as_sent(columns))[1:]]
+    is_line = (
+        f"_key is null and coalesce({', '.join(f'{name}::varchar' for name in others)}) is null" if others else "false"
+    )
+    return f"case when {is_line} then 'line ' else 'record ' end || _source_row || coalesce(' of ' || _source_file, '')"
 
 
 def _sample(table: Table) -> str:

@@ -28,6 +28,9 @@ WHITESPACE = "whitespace"
 MAX_OBJECT_BYTES = 64 << 20
 """Largest JSON object that is read; what is too large for a row is for the guard to say."""
 
+MAX_LINE_BYTES = 16 << 20
+"""Longest line of CSV that is read."""
+
 REJECTS = "cem_rejects"
 """Temporary tables of lines with too few or too many fields."""
 
@@ -77,7 +80,7 @@ def reading_error(table: Table, file: SourceFile, path: Path, error: duckdb.Erro
     reasons = {
         RAGGED_SIGN: "the number of fields differs from the header",
         "unterminated quote": "a quotation mark is never closed; check `quote` in cem.yml",
-        "Maximum line size": "a line is longer than 2 MB; check `quote` and `delimiter` in cem.yml",
+        "Maximum line size": "a line is longer than 16 MB; check `quote` and `delimiter` in cem.yml",
         "unexpected end of data": "the file is cut off; deliver it again",
         "Malformed JSON": "not valid JSON",
         "No magic bytes": "not a Parquet file, or cut off",
@@ -145,7 +148,8 @@ def _csv_select(table: Table, path: Path, delimiter: str, names: list[str], *, r
         "select *, row_number() over () as _source_row "
         f"from read_csv({literal(str(path))}, auto_detect = false, delim = {literal(delimiter)}, "
         f"quote = {literal(table.quote)}, escape = {literal(table.quote)}, header = {header}, "
-        f"columns = {{{columns}}}, nullstr = '', allow_quoted_nulls = false, strict_mode = true{aside})"
+        f"columns = {{{columns}}}, nullstr = '', allow_quoted_nulls = false, strict_mode = true, "
+        f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {2 * MAX_LINE_BYTES}{aside})"
     )
 
 
@@ -170,7 +174,8 @@ def _aligned_relation(table: Table, file: SourceFile, path: Path) -> Relation:
         f"select {selected}, row_number() over () as _source_row from ("
         "select line, regexp_split_to_array(trim(line), '\\s+') as parts "
         f"from read_csv({literal(str(path))}, auto_detect = false, delim = chr(1), quote = '', escape = '', "
-        f"header = {str(table.header).lower()}, columns = {{'line': 'VARCHAR'}}) "
+        f"header = {str(table.header).lower()}, columns = {{'line': 'VARCHAR'}}, "
+        f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {2 * MAX_LINE_BYTES}) "
         f"where trim(line) <> ''{fit})"
     )
     return Relation(sql, dict.fromkeys(names, "VARCHAR"), file.label)

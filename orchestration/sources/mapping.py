@@ -17,7 +17,9 @@ from orchestration.sources.values import (
     call,
     case,
     day,
+    gregorian,
     identifier,
+    is_day,
     iso_ordered,
     literal,
     nested,
@@ -32,6 +34,9 @@ from orchestration.sources.values import (
 BOOKED = ("_key", "_row_hash", "_cursor", "_load_id", "_loaded_at", "_deleted_at")
 """Columns of every raw table that every mapped row keeps."""
 
+PLACEHOLDER_DAYS = ("1900-01-01", "1970-01-01", "9999-12-31")
+"""Days that stand for "unknown" or "never" in many systems; 1970-01-01 is a birthday like any other."""
+
 Ctes = list[tuple[str, str]]
 """Common table expressions: name and body."""
 
@@ -39,20 +44,23 @@ Cleaner = Callable[[str, Column, ColumnMapping], str]
 """Gives the SQL of one mapped column from its name, its contract and its mapping."""
 
 
-def mapped_select(table: Table, mapping: EntityMapping, relation: str) -> str:
+def mapped_select(table: Table, mapping: EntityMapping, relation: str, *, for_audit: bool = False) -> str:
     """The SELECT that maps rows as sent onto a contract entity.
 
     It gives one row per row of the relation that passes `where`: every contract column with its type (NULL
     when not mapped), the keys of the entity and of its references, `source`, the booked columns, and
     `_uncast`: the contract columns whose text could not be read, separated by commas; NULL when all could.
-    Several rows of one record (`one_per_key`) stay apart here, so that each of them can be audited.
+    A placeholder date (1900-01-01, 1970-01-01, 9999-12-31) is NULL in an optional column; in a required one it
+    is that day at midnight UTC, for the rules to find. Several rows of one record (`one_per_key`) stay apart here,
+    so that each of them can be audited.
 
     Args:
         table: The source table.
         mapping: One of its entity mappings.
         relation: SQL of a relation of the raw shape.
+        for_audit: Whether to add what only the audit asks for (`audit_columns`).
     """
-    ctes = mapping_ctes(table, mapping, relation, prefix="")
+    ctes = mapping_ctes(table, mapping, relation, prefix="", for_audit=for_audit)
     return with_ctes(ctes, ctes[-1][0])
 
 
@@ -62,7 +70,25 @@ def with_ctes(ctes: Ctes, final: str) -> str:
     return f"with\n\n{bodies}\n\nselect * from {final}"
 
 
-def mapping_ctes(table: Table, mapping: EntityMapping, relation: str, prefix: str, *, with_order: bool = False) -> Ctes:
+def audit_columns(entity: Entity) -> dict[str, str]:
+    """What the audit knows of a mapped row besides its columns: name and DuckDB type.
+
+    `_placeholders` names the optional columns that held a placeholder date, separated by commas; NULL when none
+    did. `_<column>_until` is the last moment that a time may mean: of a bare day its end, else the time itself.
+    """
+    until = {f"_{column.name}_until": "TIMESTAMP" for column in entity.columns.values() if column.type == "timestamp"}
+    return {"_placeholders": "VARCHAR", **until}
+
+
+def mapping_ctes(
+    table: Table,
+    mapping: EntityMapping,
+    relation: str,
+    prefix: str,
+    *,
+    with_order: bool = False,
+    for_audit: bool = False,
+) -> Ctes:
     """The steps of `mapped_select`; the last one has the mapped rows.
 
     Args:
@@ -72,8 +98,9 @@ def mapping_ctes(table: Table, mapping: EntityMapping, relation: str, prefix: st
         prefix: Put before the name of each step, to tell several mappings in one query apart.
         with_order: Whether to add what decides which of several rows of one record is the last:
             `_source_file`, `_source_row` and, where the mapping names a column for it, `_order`.
+        for_audit: Whether to add `audit_columns`.
     """
-    return _Mapper(table, mapping, with_order=with_order).ctes(relation, prefix)
+    return _Mapper(table, mapping, with_order=with_order, for_audit=for_audit).ctes(relation, prefix)
 
 
 def output_columns(entity: Entity) -> list[str]:
@@ -91,7 +118,7 @@ def output_columns(entity: Entity) -> list[str]:
 class _Mapper:
     """Builds the steps of one mapping."""
 
-    def __init__(self, table: Table, mapping: EntityMapping, *, with_order: bool) -> None:
+    def __init__(self, table: Table, mapping: EntityMapping, *, with_order: bool, for_audit: bool) -> None:
         self._table = table
         self._mapping = mapping
         self._entity = load_contract()[mapping.entity]
@@ -103,6 +130,7 @@ class _Mapper:
         # Without a column that says so, the cursor decides which row is last; it is booked anyway.
         self._order = mapping.order_by if with_order else None
         self._order_column = ("_order",) if self._order is not None else ()
+        self._for_audit = for_audit
         self._files = ("_source_file", "_source_row") if with_order else ()
 
     def ctes(self, relation: str, prefix: str) -> Ctes:
@@ -166,7 +194,10 @@ class _Mapper:
         if column.values:
             return word(name)
         if column.type in {"timestamp", "date"} and not given.format:
-            return iso_ordered(name, given.date_order or self._table.date_order)
+            is_jalali = (given.calendar or self._table.calendar) == "jalali"
+            order = given.date_order or self._table.date_order or ("ymd" if is_jalali else None)
+            ordered = iso_ordered(name, order)
+            return gregorian(ordered) if is_jalali else ordered
         return name
 
     def _ordered(self, name: str) -> str:
@@ -196,7 +227,8 @@ class _Mapper:
             return timestamp(name, zone=zone, formats=given.format, is_sheet=is_sheet)
         is_strict = self._table.format == "csv" or self._table.rows is not None
         decimal = given.decimal or self._table.decimal
-        return number(name, column.sql_type, decimal, is_locale_strict=is_strict)
+        is_declared = given.decimal is not None or "decimal" in self._table.model_fields_set
+        return number(name, column.sql_type, decimal, is_locale_strict=is_strict, is_declared=is_declared)
 
     # Step 5: all columns of the contract, and the keys.
 
@@ -209,10 +241,13 @@ class _Mapper:
             elif name in keys:
                 lines.append(f"{self._key(keys[name])} as {name}")
             elif name in self._mapped:
-                lines.append(name)
+                lines.append(self._dated(name))
             else:
                 lines.append(f"cast(null as {self._entity.columns[name].sql_type}) as {name}")
-        lines += [*BOOKED, *self._files, *self._order_column, f"{self._uncast()} as _uncast"]
+        lines += [*BOOKED, *self._files, *self._order_column]
+        if self._for_audit:
+            lines += [f"{self._placeholders()} as _placeholders", *self._until()]
+        lines.append(f"{self._uncast()} as _uncast")
         return f"{_select(lines)}\nfrom {relation}"
 
     def _key(self, identity: str) -> str:
@@ -220,6 +255,59 @@ class _Mapper:
             return "cast(null as varchar)"
         source = self._mapping.columns[identity].source or self._table.source
         return f"{literal(source + ':')} || {identity}"
+
+    # Dates that are none.
+
+    def _dated(self, name: str) -> str:
+        """A column without placeholder dates, or with them in the one form that the rules know."""
+        column, _ = self._mapped[name]
+        if column.type not in {"timestamp", "date"}:
+            return name
+        if not column.required:
+            return f"{case((self._is_placeholder(name), 'null'), otherwise=name)} as {name}"
+        if column.type == "date":
+            return name
+        written = f"cast({self._day(name)} as timestamp)"
+        return f"{case((self._is_placeholder(name), written), otherwise=name)} as {name}"
+
+    def _is_placeholder(self, name: str) -> str:
+        column, _ = self._mapped[name]
+        is_birthday = column.type == "date"
+        days = ", ".join(f"date '{each}'" for each in PLACEHOLDER_DAYS if each != "1970-01-01" or not is_birthday)
+        if is_birthday:
+            return f"{name} in ({days})"
+        # The day as written is read again only where the moment is near one of them.
+        near = f"({name} < timestamp '1970-01-03' or {name} >= timestamp '9999-12-30')"
+        return f"{near}\nand {self._day(name)} in ({days})"
+
+    def _day(self, name: str) -> str:
+        """The day as written, whatever its zone."""
+        _, given = self._mapped[name]
+        if given.format or self._table.format == "excel":
+            return day(f"{name}__text", formats=given.format, is_sheet=True)
+        return f"try_cast(left({name}__text, 10) as date)"
+
+    def _placeholders(self) -> str:
+        names = [
+            case((self._is_placeholder(name), literal(name)))
+            for name, (column, _) in self._mapped.items()
+            if column.type in {"timestamp", "date"} and not column.required
+        ]
+        return call("nullif", call("concat_ws", "','", *names), "''") if names else "cast(null as varchar)"
+
+    def _until(self) -> list[str]:
+        lines = []
+        for name, column in self._entity.columns.items():
+            if column.type != "timestamp":
+                continue
+            if name not in self._mapped:
+                lines.append(f"cast(null as timestamp) as _{name}_until")
+                continue
+            _, given = self._mapped[name]
+            bare = is_day(f"{name}__text", formats=given.format, is_sheet=self._table.format == "excel")
+            end = f"{name} + interval '86399' second"
+            lines.append(f"{case((bare, end), otherwise=name)} as _{name}_until")
+        return lines
 
     def _uncast(self) -> str:
         tests = [

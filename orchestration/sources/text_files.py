@@ -11,6 +11,7 @@ import codecs
 import fnmatch
 import gzip
 import hashlib
+import logging
 import shutil
 import zipfile
 import zlib
@@ -23,9 +24,17 @@ from orchestration.settings import Source, Table
 from orchestration.sources.errors import SourceError
 from orchestration.sources.reading import named
 
+log = logging.getLogger("cem.sources")
+
 CHUNK = 1 << 20
 
 UTF8 = frozenset({"utf-8", "utf-8-sig", "ascii"})
+
+BROKEN_BYTE = "\ufdd0"
+"""Stands before each byte of a text that is not UTF-8, written as `\\xE9`: a character that no text holds."""
+
+SHOWN_LINES = 10
+"""Lines that are not UTF-8 named in the log; the rows are in quarantine with their file and number."""
 
 
 @dataclass(frozen=True)
@@ -184,12 +193,20 @@ def _needs_recoding(table: Table, file: SourceFile) -> bool:
     if _codec(table) not in UTF8:
         return True
     with file.path.open("rb") as handle:
-        return handle.read(3) == codecs.BOM_UTF8
+        start = handle.read(3)
+    if start[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        raise _undecodable(table, file, 0)
+    if start == codecs.BOM_UTF8:
+        return True
+    return undecodable_offset(file.path) is not None
 
 
 def _recode(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) -> None:
     codec = _codec(table)
-    decoder = codecs.getincrementaldecoder("utf-8-sig" if codec in UTF8 else codec)()
+    if codec in UTF8:
+        _mend(table, file, packed, target)
+        return
+    decoder = codecs.getincrementaldecoder(codec)()
     offset = 0
     while True:
         block = packed.read(CHUNK)
@@ -202,6 +219,50 @@ def _recode(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]
         offset += len(block)
         if not block:
             return
+
+
+def _mend(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) -> None:
+    """Copy UTF-8, marking the bytes of single lines that are not, so that the guard quarantines their rows.
+
+    A file of which more is wrong is in another encoding: its header is not UTF-8, or no line of data is, or
+    at least half of the lines that go beyond ASCII are not, and more than one. Where cem.yml itself declares
+    `encoding: utf-8`, lines are believed to be damaged, however many.
+
+    Raises:
+        SourceError: The file is in another encoding.
+    """
+    header = 1 if table.format == "csv" and table.header else 0
+    broken: list[int] = []
+    first, number, beyond_ascii, offset = 0, 0, 0, 0
+    for number, line in enumerate(packed, start=1):
+        content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not content.isascii():
+            beyond_ascii += 1
+            try:
+                content.decode()
+            except UnicodeDecodeError as error:
+                first = first if broken else offset + len(line) - len(content) + error.start
+                broken.append(number)
+                content = content.decode(errors=BROKEN_BYTE).encode()
+        target.write(content)
+        offset += len(line)
+    is_mostly_wrong = len(broken) > 1 and 2 * len(broken) >= beyond_ascii and "encoding" not in table.model_fields_set
+    if broken and (broken[0] <= header or len(broken) >= number - header or is_mostly_wrong):
+        raise _undecodable(table, file, first)
+    if broken:
+        lines = ", ".join(map(str, broken[:SHOWN_LINES])) + (", …" if len(broken) > SHOWN_LINES else "")
+        log.warning("%s: %s is not UTF-8 in line %s; it goes to quarantine", named(table), file.label, lines)
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    """Error handler that writes each byte as its mark and its hexadecimal code."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    wrong = error.object[error.start : error.end]
+    return "".join(f"{BROKEN_BYTE}\\x{byte:02X}" for byte in wrong), error.end
+
+
+codecs.register_error(BROKEN_BYTE, _marked)
 
 
 def undecodable_offset(path: Path) -> int | None:
@@ -246,6 +307,9 @@ def head(table: Table, file: SourceFile, path: Path) -> str:
         text = codecs.getincrementaldecoder("utf-8")().decode(block)
     except UnicodeDecodeError as error:
         raise _undecodable(table, file, error.start) from error
+    if "\0" in text.partition("\n")[0]:
+        # UTF-16 of Latin text is valid UTF-8, with a NUL for every other letter.
+        raise _undecodable(table, file, text.index("\0"))
     if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
         raise SourceError(
             f"{named(table)}: {file.label} is a web page, not {table.format}; a login or error page was "

@@ -61,6 +61,18 @@ EPOCHS = {
 
 NUMERIC = "[0-9]{1,15}([.][0-9]+)?"
 
+MIDNIGHT = "[ T]00:00(:00([.]0*)?)?$"
+"""End of a time that is probably only a day: programs write midnight where they have no time."""
+
+TIME_DIRECTIVES = ("%H", "%I", "%T", "%X", "%c", "%s")
+"""What makes a format say a time of day."""
+
+ZONE_DIRECTIVES = ("%z", "%Z")
+"""What makes a format say the zone."""
+
+JALALI_DATE = "1[2-4][0-9]{2}-[0-9]{1,2}-[0-9]{1,2}"
+"""A day of the Solar Hijri calendar, year first: a Gregorian year is greater by 621."""
+
 
 def literal(text: str) -> str:
     """A text as an SQL literal."""
@@ -111,9 +123,8 @@ def trimmed(text: str) -> str:
 
 def normalised(text: str, decimal: str = ".") -> str:
     """Like `trimmed`, for ids, words, numbers and times: no invisible characters, Latin digits and marks."""
-    marks = ".," if decimal == "." else ",."
     visible = call("regexp_replace", text, literal(f"{BLANKS_AROUND}|{INVISIBLE}"), "''", "'g'")
-    latin = call("translate", visible, literal(DIGITS + "٫٬"), literal(LATIN_DIGITS + marks))
+    latin = call("translate", visible, literal(DIGITS + "٫٬"), literal(f"{LATIN_DIGITS}{decimal}'"))
     return case((matches(text, CLEAN), text), otherwise=call("nullif", latin, "''"))
 
 
@@ -130,7 +141,7 @@ def word(text: str) -> str:
     return f"replace(replace(lower({text}), ' ', '_'), '-', '_')"
 
 
-def number(text: str, duckdb_type: str, decimal: str, *, is_locale_strict: bool) -> str:
+def number(text: str, duckdb_type: str, decimal: str, *, is_locale_strict: bool, is_declared: bool = True) -> str:
     """The text as a number; NULL when it is none, is infinite, or would have to be rounded to an integer.
 
     Args:
@@ -139,6 +150,7 @@ def number(text: str, duckdb_type: str, decimal: str, *, is_locale_strict: bool)
         decimal: Decimal mark of the source.
         is_locale_strict: Whether numbers are only ever written with that mark. Where values come typed
             (JSON, Parquet, databases, sheets) a point is a decimal mark too.
+        is_declared: Whether the configuration names the mark. If not, `1,234` is ambiguous and gives NULL.
     """
     whole = duckdb_type == "bigint"
     point = "([.]0*)?" if whole else "([.][0-9]*)?([eE][-+]?[0-9]{1,2})?"
@@ -152,6 +164,8 @@ def number(text: str, duckdb_type: str, decimal: str, *, is_locale_strict: bool)
     if decimal == ".":
         fraction = point.partition("([eE]")[0]
         grouped = matches(text, f"[-+]?[0-9]{{1,3}}([, '][0-9]{{3}})+{fraction}")
+        if not (is_declared or whole):
+            grouped = f"{grouped}\nand not {matches(text, '[-+]?[0-9]{1,3},[0-9]{3}')}"
         return case(plain, (grouped, cast(f"translate({text}, ', ''', '')")), *leading)
     marks = " '" if not is_locale_strict else ". '"
     mark_literal = literal(marks)
@@ -219,6 +233,62 @@ def sortable(text: str, *, formats: Sequence[str] = ()) -> str:
     padded = f"lpad(split_part({text}, '.', 1), 30, '0') || '.' || split_part({text}, '.', 2)"
     moment = call("strftime", local, "'%Y-%m-%dT%H:%M:%S.%f'")
     return case((matches(text, "[0-9]{1,30}([.][0-9]+)?"), padded), otherwise=call("coalesce", moment, text))
+
+
+def is_day(text: str, *, formats: Sequence[str] = (), is_sheet: bool = False) -> str:
+    """Whether the text of a time is only a day, midnight included.
+
+    Args:
+        text: SQL of a text that `timestamp` reads.
+        formats: As for `timestamp`.
+        is_sheet: As for `timestamp`.
+    """
+    with_time = [each for each in formats if any(mark in each for mark in TIME_DIRECTIVES)]
+    if formats and not with_time and not EPOCHS.keys() & set(formats):
+        return "true"
+    if formats and (len(with_time) == len(formats) or EPOCHS.keys() & set(formats)):
+        return "false"
+    bare = f"not contains({text}, ':') and not contains({text}, '.')" if is_sheet else f"not contains({text}, ':')"
+    return f"({bare} or regexp_matches({text}, {literal(MIDNIGHT)}))"
+
+
+def has_zone(text: str, *, formats: Sequence[str] = ()) -> str:
+    """Whether the text of a time says how far it is from UTC.
+
+    Args:
+        text: SQL of a text that `timestamp` reads.
+        formats: As for `timestamp`.
+    """
+    if formats:
+        zoned = [mark in each for each in formats for mark in ZONE_DIRECTIVES]
+        is_epoch = all(each in EPOCHS and each != "excel" for each in formats)
+        return "true" if any(zoned) or is_epoch else "false"
+    return matches(text, OFFSET)
+
+
+def gregorian(text: str) -> str:
+    """The text of a time with its Solar Hijri (Jalali) day as the Gregorian one; other texts as they are.
+
+    A leap year is one whose number plus 1595 leaves 0, 4, … or 28 over 33, as in the years 1178 to 1633.
+
+    Args:
+        text: SQL of a normalised text, as `iso_ordered` gives it for year, month, day.
+    """
+    form = literal(f"^{JALALI_DATE}")
+    year = f"(cast(left({text}, 4) as integer) + 1595)"
+    month, of_month = (f"cast(split_part(regexp_extract({text}, {form}), '-', {n}) as integer)" for n in (2, 3))
+    is_leap = f"({year} % 33 % 4 = 0 and {year} % 33 < 32)"
+    length = f"case when {month} < 7 then 31 when {month} < 12 or {is_leap} then 30 else 29 end"
+    before = f"case when {month} < 7 then 31 * ({month} - 1) else 30 * ({month} - 7) + 186 end"
+    # Days since the first day of the proleptic Gregorian year 1.
+    days = f"365 * {year} + {year} // 33 * 8 + ({year} % 33 + 3) // 4 + {before} + {of_month} - 356034"
+    converted = f"cast(date '0001-01-01' + ({days}) as varchar) || regexp_replace({text}, {form}, '')"
+    is_real = f"{month} between 1 and 12\nand {of_month} between 1 and {length}"
+    return case(
+        (f"not regexp_matches({text}, {form})", text),
+        (is_real, converted),
+        otherwise=text,
+    )
 
 
 def _formatted(text: str, form: str, zone: str) -> str:

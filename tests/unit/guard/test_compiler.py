@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from orchestration.guard import gx
 from orchestration.guard.audit import BROKEN, Batch, _tags, audit
-from orchestration.guard.batches import declared_columns
+from orchestration.guard.batches import ADDED_COLUMNS, SENT_COLUMNS, declared_columns, entity_columns
 from orchestration.guard.compiler import compile_suite
 from orchestration.guard.results import GuardError
 from orchestration.guard.sql import describe, identifier
@@ -44,11 +44,14 @@ POOLS: dict[str, list[object]] = {
 def columns_of(suite: Suite) -> dict[str, str]:
     """Columns and types of what a suite audits."""
     if suite.name == "sent":
-        return {"_key": "varchar", "_widest_bytes": "bigint", "_nul_values": "bigint"}
+        return _without_moments(SENT_COLUMNS)
     if suite.path.parent.name == "marts":
         return {name: kind.lower() for name, kind in declared_columns(suite.name).items()}
-    columns = {column.name: column.duckdb_type for column in load_contract()[suite.name].columns.values()}
-    return {**columns, "_uncast": "varchar"}
+    return _without_moments(entity_columns(suite.name))
+
+
+def _without_moments(columns: Mapping[str, str]) -> dict[str, str]:
+    return {name: kind.lower() for name, kind in columns.items() if name not in ADDED_COLUMNS}
 
 
 def fill(con: duckdb.DuckDBPyConnection, suite: Suite, columns: dict[str, str], rows: int, seed: object = 0) -> None:

@@ -385,6 +385,10 @@ def test_parts_of_a_key_cannot_run_into_each_other(shop: Shop) -> None:
     ("name", "content", "told"),
     [
         ("a.csv", "id,name\n1,Zoë\n".encode("cp1252"), "a.csv is not utf-8 at byte 12; declare its `encoding`"),
+        ("a.csv", "id,name\n1,a\n2,Zoë\n3,Chloé\n".encode("cp1252"), "a.csv is not utf-8 at byte 16"),
+        ("a.csv", "id,größe\n1,a\n2,b\n".encode("cp1252"), "a.csv is not utf-8 at byte 5"),
+        ("a.csv", "id,name\n1,a\n".encode("utf-16"), "a.csv is not utf-8 at byte 0"),
+        ("a.csv", "id,name\n1,a\n".encode("utf-16-le"), "a.csv is not utf-8 at byte 1"),
         ("a.csv", b"id,Name,name \n1,2,3\n", "columns 'Name' and 'name' of a.csv have the same name"),
         ("a.csv", b"id,_key\n1,2\n", "column '_key' of a.csv has a reserved name"),
         ("a.csv", b"ID_,name\n1,2\n", "a.csv has no column 'id' (did you mean 'ID_'?), which cem.yml uses"),
@@ -412,6 +416,17 @@ def test_a_file_that_is_not_as_declared_is_refused_by_name(shop: Shop, name: str
     assert str(caught.value).startswith("shop.things: ")
     assert told in str(caught.value)
     assert shop.con.execute("from duckdb_tables() where schema_name = 'candidate_shop'").fetchall() == []
+
+
+@pytest.mark.parametrize("encoding", ["", "encoding: utf-8"])
+def test_bytes_that_are_not_utf8_are_kept_in_their_row(shop: Shop, encoding: str) -> None:
+    shop.write("a.csv", "id,name\n1,Zoë\n2,Zo".encode() + b"\xeb\x80\n3,Zo" + "ë\n".encode())
+    shop.declare("a.csv", f"key: id\n{' ' * 16}{encoding}")
+
+    shop.extract()
+
+    found = shop.con.execute("select id, name from candidate_shop.things order by id").fetchall()
+    assert found == [("1", "Zoë"), ("2", "Zo\ufdd0\\xEB\ufdd0\\x80"), ("3", "Zoë")]
 
 
 def test_errors_do_not_quote_rows(shop: Shop) -> None:

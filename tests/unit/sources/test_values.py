@@ -185,3 +185,33 @@ def test_cursors_sort_as_their_values_do(ascending: list[str]) -> None:
 
     assert texts == sorted(texts)
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [("1,234", None), ("12,34", None), ("1,234.5", 1234.5), ("1,234,567", 1234567.0), ("۱٬۲۳۴", 1234.0)],
+)
+def test_a_single_separator_is_ambiguous_where_no_mark_is_declared(sent: str, meant: float | None) -> None:
+    number = values.number(values.normalised("sent"), "double", ".", is_locale_strict=True, is_declared=False)
+    assert read(number, sent) == meant
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("1403-01-01", "2024-03-20"),
+        ("1403-1-15 10:30", "2024-04-03 10:30"),
+        ("1403-12-30", "2025-03-20"),
+        ("1404-01-01T00:00:00", "2025-03-21T00:00:00"),
+        ("1357-11-22", "1979-02-11"),
+        ("1408-06-31", "2029-09-21"),
+        # No such day: left as it is, too early for any rule on dates.
+        ("1404-12-30", "1404-12-30"),
+        ("1403-07-31", "1403-07-31"),
+        ("1403-13-01", "1403-13-01"),
+        ("2024-03-01", "2024-03-01"),
+        ("soon", "soon"),
+    ],
+)
+def test_solar_hijri_days_become_gregorian(sent: str, meant: str) -> None:
+    assert read(values.gregorian("sent"), sent) == meant
