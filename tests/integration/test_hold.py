@@ -142,6 +142,9 @@ def test_a_held_load_is_decided_on_in_the_ui_and_the_next_run_goes_on(company, c
     assert company.ask(MARK) == [(2, False, None, 0)]
     assert company.ask(orders) == [(89,)]
 
+    day = "select held_count, released_count, extracted, promoted, quarantined, quarantine_open_count, worst_rule_id"
+    assert company.ask(f"{day} from marts.mart_load_quality") == [(1, 1, 119, 89, 30, 30, "load.rows_mostly_good")]
+
     # The rows it left in quarantine come back mended.
     keys = ["o100", "o101"]
     assert company.run(
@@ -167,3 +170,5 @@ def test_a_discarded_load_leaves_the_mark_until_the_next_run(company):
     assert company.run().success
     assert [row[1:] for row in company.ask(MARK)] == [(False, None, 0)]
     assert company.ask("select count(*) from marts.fct_order") == before
+    # What brought no row still shows in the marts about loads.
+    assert company.ask("select discarded_count, held_back from marts.mart_load_quality") == [(1, 60)]

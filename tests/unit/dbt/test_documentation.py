@@ -47,6 +47,8 @@ NAMES_OF_THINGS = {
     ("fct_survey_invitation", "survey_name"),
     ("fct_survey_response", "survey_name"),
     ("fct_ticket", "group_name"),
+    ("mart_load_quality", "table_name"),
+    ("mart_load_rule", "table_name"),
 }
 
 

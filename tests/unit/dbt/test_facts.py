@@ -215,7 +215,9 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
         },
     )
     shutil.copytree(
-        PROJECT, folder / "project", ignore=shutil.ignore_patterns("exposures.yml", "kpi", "assert_kpi*", "identity")
+        PROJECT,
+        folder / "project",
+        ignore=shutil.ignore_patterns("exposures.yml", "kpi", "assert_kpi*", "identity", "quality", "assert_loads*"),
     )
     done = subprocess.run(
         [
