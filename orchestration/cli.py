@@ -17,7 +17,15 @@ from typing import TextIO
 import duckdb
 
 from orchestration.settings import SettingsError, load_settings
-from orchestration.warehouse import WarehouseBusyError, install_extensions, run_lock, writing
+from orchestration.space import SpaceError
+from orchestration.warehouse import (
+    MemoryLimitError,
+    WarehouseBrokenError,
+    WarehouseBusyError,
+    install_extensions,
+    run_lock,
+    writing,
+)
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -46,10 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _operator_errors() -> tuple[type[Exception], ...]:
     from orchestration.guard import GuardError
     from orchestration.publication import PublicationError
+    from orchestration.snapshots import SnapshotError
     from orchestration.sources.errors import SourceError
     from orchestration.transform import TransformError
 
-    return (GuardError, PublicationError, SourceError, TransformError, WarehouseBusyError, duckdb.Error)
+    return (
+        GuardError,
+        PublicationError,
+        SnapshotError,
+        SourceError,
+        TransformError,
+        MemoryLimitError,
+        SpaceError,
+        WarehouseBrokenError,
+        WarehouseBusyError,
+        duckdb.Error,
+    )
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -192,6 +212,26 @@ def _quarantine(options: argparse.Namespace) -> int:
     return 0
 
 
+def _restore(options: argparse.Namespace) -> int:
+    from orchestration import snapshots
+
+    settings = load_settings()
+    if options.list:
+        found = snapshots.snapshots(settings)
+        for each in found:
+            _say(f"{each.path}  the warehouse of {each.taken_at:%Y-%m-%d %H:%M} UTC, publication {each.version}")
+        return 0 if found else 1
+    snapshot, replaced = snapshots.restore(settings)
+    _say(
+        f"Restored the warehouse of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC (publication {snapshot.version}) from "
+        f"{snapshot.path}.\nWhat is published stays. The next `cem run` reads what the sources brought since; what "
+        "was decided by hand since (loads released or discarded, rows mended) has to be decided again."
+    )
+    if replaced:
+        _say(f"The file it replaced is {replaced}; delete it when nobody needs to look at it.")
+    return 0
+
+
 def _explain(options: argparse.Namespace) -> int:
     from orchestration.identity.explain import UnknownRecordError, explain
 
@@ -230,6 +270,8 @@ def _parser() -> argparse.ArgumentParser:
     query = add("query", _query, "Run a query on the published marts.")
     query.add_argument("sql")
     _add_guard_commands(add)
+    restore = add("restore", _restore, "Put the last good snapshot in the place of a damaged warehouse.")
+    restore.add_argument("--list", action="store_true", help="only list the snapshots that can be read")
     explain = add("explain", _explain, "Say why two records are, or are not, one customer.")
     explain.add_argument("first", help="source:record id")
     explain.add_argument("second", help="source:record id")

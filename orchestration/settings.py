@@ -269,10 +269,17 @@ class Publish(Part):
 
 
 class Engine(Part):
-    """What DuckDB may use."""
+    """What DuckDB may use, and what is kept for bad days.
+
+    Attributes:
+        disk_reserve: Room kept on the disk so that a run can end cleanly when the disk is full; `0MB` for none.
+        snapshots: Copies of the warehouse after the last good runs to keep for `cem restore`; 0 for none.
+    """
 
     memory_limit: str = Field(default="4GB", pattern=r"^\d+(\.\d+)? ?([KMGT]i?B|%)$")
     threads: int = Field(default=2, ge=1)
+    disk_reserve: str = Field(default="256MB", pattern=r"^\d+(\.\d+)? ?([KMGT]i?)?B$")
+    snapshots: int = Field(default=1, ge=0)
 
 
 class ColumnMapping(Part):
@@ -459,6 +466,11 @@ class Settings(Part):
     def warehouse(self) -> Path:
         """The DuckDB file that runs write."""
         return self.home / "warehouse.duckdb"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the copies of the warehouse."""
+        return self.home / "snapshots"
 
     @property
     def published(self) -> Path:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.settings import Settings
 from orchestration.sources.staging import write_dbt_inputs
+from orchestration.space import is_disk_full
+from orchestration.warehouse import explained, make_room, spill_limit
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -139,7 +141,7 @@ def build(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
         ["build", "--exclude-resource-type", "unit_test", *arguments],
         _manifests[fingerprint],
     )
-    return [
+    nodes = [
         NodeResult(
             unique_id=str(node.node.unique_id),
             status=str(node.status),
@@ -149,15 +151,17 @@ def build(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
         )
         for node in result.results
     ]
+    if any(is_disk_full(node.message) for node in nodes):
+        make_room(settings)
+    return nodes
 
 
-def failures_text(results: Sequence[NodeResult]) -> str:
-    """One line per failed node, ready to show; empty when all is well."""
-    return "\n".join(
-        f"{result.unique_id}: {result.status}: {result.message}"
-        for result in results
-        if not result.is_ok and result.status != "skipped"
-    )
+def failures_text(settings: Settings, results: Sequence[NodeResult]) -> str:
+    """What went wrong and what to do, one line per failed node; empty when all is well."""
+    failed = [result for result in results if not result.is_ok and result.status != "skipped"]
+    lines = [f"{result.unique_id}: {result.status}: {result.message}" for result in failed]
+    known = (explained(settings.warehouse, result.message) for result in failed)
+    return "\n".join([*dict.fromkeys(str(what) for what in known if what is not None), *lines])
 
 
 def command(settings: Settings, arguments: Sequence[str]) -> bool:
@@ -207,6 +211,7 @@ def _dbt_environment(settings: Settings) -> Iterator[None]:
         "CEM_WAREHOUSE": str(settings.warehouse),
         "CEM_MEMORY_LIMIT": settings.engine.memory_limit,
         "CEM_THREADS": str(settings.engine.threads),
+        "CEM_SPILL_LIMIT": spill_limit(settings.warehouse),
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -1,20 +1,23 @@
 """The warehouse file: how to open it, the tables every stage books into, and the lock that keeps runs apart.
 
-Belongs here: connecting, extensions, the DDL of the bookkeeping schemas. Does not belong here: anything
-that knows a source, a rule or a model.
+Belongs here: connecting, extensions, the DDL of the bookkeeping schemas, what to say and do when the engine
+fails. Does not belong here: anything that knows a source, a rule or a model.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+
+from orchestration.space import SpaceError, is_disk_full, release_reserve
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings
@@ -100,6 +103,14 @@ class WarehouseBusyError(RuntimeError):
     """Another run holds the warehouse."""
 
 
+class WarehouseBrokenError(RuntimeError):
+    """The warehouse file cannot be read."""
+
+
+class MemoryLimitError(RuntimeError):
+    """The work does not fit into the memory that the settings allow."""
+
+
 def utc_now() -> datetime:
     """The present moment as the warehouse stores it: UTC, without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -131,6 +142,8 @@ def install_extensions(folder: Path) -> None:
 def connect(warehouse: Path, extensions: Path, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
     """Open the warehouse for writing, creating it with its bookkeeping tables when new.
 
+    What does not fit in memory is spilled to `<warehouse>.tmp`, which may take half of what the disk has free.
+
     Args:
         warehouse: The DuckDB file.
         extensions: Folder of the installed extensions.
@@ -139,6 +152,8 @@ def connect(warehouse: Path, extensions: Path, memory_limit: str, threads: int) 
 
     Raises:
         WarehouseBusyError: Another process has the file open.
+        WarehouseBrokenError: The file is damaged.
+        SpaceError: The disk is full.
     """
     warehouse.parent.mkdir(parents=True, exist_ok=True)
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -149,17 +164,93 @@ def connect(warehouse: Path, extensions: Path, memory_limit: str, threads: int) 
         "autoload_known_extensions": True,
     }
     try:
+        if not warehouse.exists():
+            _create(warehouse)
         con = duckdb.connect(str(warehouse), config=config)
-    except duckdb.IOException as error:
-        if "lock" not in str(error):
-            raise
-        raise WarehouseBusyError(
-            f"{warehouse} is open in another process; wait for that run, or close the program that reads it "
-            "(readers should open the published marts instead)"
-        ) from error
-    con.execute("set timezone = 'UTC'")
-    con.execute(BOOKKEEPING)
+        con.execute("set timezone = 'UTC'")
+        con.execute(f"set max_temp_directory_size = '{spill_limit(warehouse)}'")
+        con.execute(BOOKKEEPING)
+    except duckdb.Error as error:
+        if "Could not set lock" in str(error):
+            raise WarehouseBusyError(
+                f"{warehouse} is open in another process; wait for that run, or close the program that reads it "
+                "(readers should open the published marts instead)"
+            ) from error
+        if known := explained(warehouse, error):
+            raise known from error
+        raise
     return con
+
+
+def _create(warehouse: Path) -> None:
+    """An empty warehouse, under its name only when it is whole: half a file could not be opened again."""
+    draft = warehouse.with_name(f"{warehouse.name}.new")
+    draft.unlink(missing_ok=True)
+    with duckdb.connect(str(draft)) as con:
+        con.execute("checkpoint")
+    draft.rename(warehouse)
+
+
+def spill_limit(warehouse: Path) -> str:
+    """How much DuckDB may spill beside the warehouse: half of what is free, for the file itself grows too."""
+    return f"{max(1, shutil.disk_usage(warehouse.parent).free // 2**21)}MiB"
+
+
+def explained(warehouse: Path, error: BaseException | str) -> RuntimeError | None:
+    """What an error of the engine means for an operator, and what to do; None when it is of another kind.
+
+    Args:
+        warehouse: The DuckDB file.
+        error: The error, or the text that is left of it.
+    """
+    text = str(error)
+    if is_disk_full(error):
+        return SpaceError(
+            f"{warehouse.parent}: the disk is full ({shutil.disk_usage(warehouse.parent).free:,} bytes are free). "
+            "What was published stays, and nothing is half done: free some space there, or point CEM_HOME to a "
+            "larger disk, and run again"
+        )
+    if "Out of Memory Error" in text:
+        return MemoryLimitError(
+            "the work does not fit into engine.memory_limit, even with spilling to the disk. What was published "
+            "stays: raise engine.memory_limit in cem.yml, or lower engine.threads, and run again"
+        )
+    is_damage = any(sign in text for sign in _DAMAGE)
+    if "Corrupt database file" in text or (is_damage and str(warehouse) in text):
+        return WarehouseBrokenError(
+            f"{warehouse} is damaged and cannot be read. What was published stays up. `cem restore` puts the last "
+            f"good snapshot back; the next run reads again what came since. DuckDB says: {text.splitlines()[0]}"
+        )
+    return None
+
+
+_DAMAGE = ("not a valid DuckDB database file", "Could not read enough bytes", "deserialize", "Failed to load metadata")
+
+
+def reclaim(warehouse: Path) -> int:
+    """Give back what a write that failed left at the end of the file; nobody may have it open.
+
+    DuckDB writes big tables into the file ahead of the commit. When that fails the file stays as long as it
+    got, and the disk full; but only the blocks that its header counts are ever read.
+
+    Returns:
+        Bytes given back.
+    """
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("checkpoint")
+        row = con.execute("select block_size, total_blocks from pragma_database_size()").fetchone()
+    if row is None or Path(f"{warehouse}.wal").exists():
+        return 0
+    end = _HEADERS_BYTES + int(row[0]) * int(row[1])
+    tail = warehouse.stat().st_size - end
+    if tail <= 0:
+        return 0
+    os.truncate(warehouse, end)
+    return tail
+
+
+_HEADERS_BYTES = 3 * 4096
+"""What a DuckDB file begins with; blocks follow."""
 
 
 _held: dict[Path, int] = {}
@@ -197,6 +288,8 @@ def run_lock(home: Path) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         _held[home] = 1
+        # Nobody else works here now: what a killed process spilled is of no use to anyone.
+        shutil.rmtree(home / "warehouse.duckdb.tmp", ignore_errors=True)
         try:
             yield
         finally:
@@ -207,13 +300,43 @@ def run_lock(home: Path) -> Iterator[None]:
 def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """The warehouse of a configuration, open for writing and locked against other runs until the block ends.
 
+    What the block wrote is in the file itself, not in its log, when the block has ended.
+
     Raises:
         WarehouseBusyError: Another run, or a program that has the file open, is in the way.
+        WarehouseBrokenError: The file is damaged.
+        SpaceError: The disk is full; the reserve was given up, so that the rest of the run can end cleanly.
+        MemoryLimitError: The work does not fit in memory.
     """
     with run_lock(settings.home):
         install_extensions(settings.extensions)
         con = connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads)
         try:
             yield con
+            con.execute("checkpoint")
+        except Exception as error:
+            con.close()
+            if is_disk_full(error):
+                make_room(settings)
+            if known := explained(settings.warehouse, _engine_error(error)):
+                raise known from error
+            raise
         finally:
             con.close()
+
+
+def make_room(settings: Settings) -> None:
+    """After a write that did not fit: give up the reserve, and what the write left in the warehouse."""
+    release_reserve(settings.home)
+    with suppress(duckdb.Error, OSError):
+        reclaim(settings.warehouse)
+
+
+def _engine_error(error: BaseException) -> BaseException:
+    """The engine's own error that an error was raised from, where there is one."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, duckdb.Error):
+            return link
+        link = link.__cause__ or link.__context__
+    return error

@@ -8,6 +8,7 @@ import duckdb
 from orchestration.guard import held_loads
 from orchestration.publication import PublicationError, Staleness, mark
 from orchestration.settings import Settings
+from orchestration.space import SpaceError
 
 PUBLISHED = dg.AssetKey(["published", "marts"])
 """The asset of what readers have."""
@@ -38,7 +39,7 @@ def tell_readers(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
     """
     try:
         standing = mark(con, settings)
-    except (PublicationError, OSError, duckdb.Error) as error:
+    except (PublicationError, SpaceError, OSError, duckdb.Error) as error:
         return f" The published marts stay up, but could not be marked as stale: {error}"
     return " The published marts stay up, marked as stale." if standing and standing.is_stale else ""
 

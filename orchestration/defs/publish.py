@@ -1,19 +1,23 @@
 """The stage PUBLISH: the marts pass their own audit, then go out as one version."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from orchestration import guard
+from orchestration import guard, snapshots
 from orchestration.defs import hold
 from orchestration.defs.freshness import FRESHNESS
 from orchestration.defs.hold import PUBLISHED
 from orchestration.progress import progress
 from orchestration.publication import current_staleness, mart_specs, publish
 from orchestration.settings import Settings
+from orchestration.space import SpaceError
 from orchestration.stages import GUARD, PUBLISH
 from orchestration.warehouse import writing
+
+logger = logging.getLogger("cem.publish")
 
 
 def build_publish_assets(
@@ -87,5 +91,17 @@ def build_publish_assets(
                     "path": dg.MetadataValue.path(str(publication.path)),
                 },
             )
+        with progress(PUBLISH, "snapshot") as piece:
+            piece.note = _snapshot(settings)
 
     return publish_marts
+
+
+def _snapshot(settings: Settings) -> str:
+    """Keep what led to this publication; without room for it the run is good all the same, and says so."""
+    try:
+        taken = snapshots.take(settings)
+    except (SpaceError, snapshots.SnapshotError) as error:
+        logger.warning("no snapshot was taken, the last one stays: %s", error)
+        return "NOT TAKEN, the last one stays"
+    return taken.path.name if taken else "nothing new" if settings.engine.snapshots else "off"

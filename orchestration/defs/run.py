@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
+from sqlalchemy.exc import DBAPIError
 
+from orchestration.defs.load import load_space
+from orchestration.defs.transform import build_space
 from orchestration.settings import Settings
-from orchestration.warehouse import run_lock
+from orchestration.sources.errors import SourceError
+from orchestration.space import is_disk_full, require_space
+from orchestration.warehouse import explained, make_room, run_lock, writing
 
 INSTANCE = """\
 # Written by `cem`. One run at a time: DuckDB has one writer.
@@ -67,6 +73,10 @@ def dagster_home(settings: Settings) -> Path:
     return home
 
 
+class InstanceError(RuntimeError):
+    """Dagster's own storage cannot be used; the message says what to do."""
+
+
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance whose runs the UI of this state folder shows."""
@@ -80,10 +90,40 @@ def run_daily(settings: Settings) -> RunOutcome:
 
     Raises:
         WarehouseBusyError: Another run of this state folder is under way.
+        WarehouseBrokenError: The warehouse file is damaged.
+        SpaceError: There is too little room for this run.
+        InstanceError: Dagster's storage is locked or damaged.
     """
+    with run_lock(settings.home):
+        _require_room(settings)
+        try:
+            return _run_daily(settings)
+        except (sqlite3.Error, DBAPIError) as error:
+            if is_disk_full(error):
+                make_room(settings)
+                raise explained(settings.warehouse, error) or error from error
+            reason = str(error.orig if isinstance(error, DBAPIError) else error)
+            raise InstanceError(
+                f"Dagster's storage in {settings.home / 'dagster'} cannot be used: {reason}. It holds only the history "
+                "of runs, no data: if it is locked, close `make ui` or what else has it open; if it is damaged, move "
+                "the folder away. Then run again: nothing is lost"
+            ) from error
+
+
+def _require_room(settings: Settings) -> None:
+    """Refuse a run that the disk cannot hold before it begins; each step looks again at what it needs itself."""
+    with writing(settings) as con:
+        needed = 0
+        for source in settings.sources:
+            with suppress(SourceError):  # its own step says what is wrong with it, and tries again
+                needed += load_space(con, settings, source)
+    require_space(settings.home, needed + build_space(settings), "this run")
+
+
+def _run_daily(settings: Settings) -> RunOutcome:
     from orchestration.definitions import build_defs
 
-    with run_lock(settings.home), instance(settings) as found:
+    with instance(settings) as found:
         end_lost_runs(found)
         result = (
             build_defs(settings)

@@ -18,7 +18,9 @@ from orchestration import builds
 from orchestration.defs.freshness import FRESHNESS
 from orchestration.defs.hold import refuse_held
 from orchestration.progress import progress
+from orchestration.publication.files import Layout
 from orchestration.settings import Settings
+from orchestration.space import require_space
 from orchestration.stages import MODEL, UNIFY
 from orchestration.transform import UNIFY_SELECTION, NodeResult, build, failures_text
 from orchestration.warehouse import writing
@@ -75,6 +77,23 @@ def build_transform_assets(settings: Settings, manifest: Mapping[str, Any]) -> l
     return [dbt_unify, dbt_model]
 
 
+FIRST_BUILD_SPACE_FACTOR = 3
+"""Bytes to have free per byte of a warehouse that holds no marts yet (measured: 2.2)."""
+
+BUILD_SPACE_FACTOR = 1
+"""Bytes to have free per byte of the warehouse later: every table a build replaces stands beside its predecessor."""
+
+BUILD_SPACE_MARGIN = 64 * 2**20
+"""Bytes to have free for any build."""
+
+
+def build_space(settings: Settings) -> int:
+    """Bytes of disk that a build of the models may take."""
+    size = settings.warehouse.stat().st_size if settings.warehouse.exists() else 0
+    is_first = not Layout(settings.published).marts.exists()
+    return (FIRST_BUILD_SPACE_FACTOR if is_first else BUILD_SPACE_FACTOR) * size + BUILD_SPACE_MARGIN
+
+
 def _run(
     context: dg.AssetExecutionContext,
     settings: Settings,
@@ -90,13 +109,14 @@ def _run(
             piece.note = "nothing new"
             yield from _unchanged(context)
             return
+        require_space(settings.home, build_space(settings), "building the models")
         results = build(settings, _selection(context, manifest, translator, stage))
         rows = _row_counts(settings, manifest, results)
         piece.rows = sum(rows.values())
         models = sum(result.unique_id.startswith("model") for result in results)
         piece.note = f"{models} models, {len(results) - models} tests"
         yield from _events(context, manifest, translator, results, rows)
-        failures = failures_text(results)
+        failures = failures_text(settings, results)
         if failures:
             raise dg.Failure(f"dbt says:\n{failures}", allow_retries=False)
         if not context.is_subset:

@@ -106,25 +106,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold: a failed big write leaves the disk full for everyone.
-
-    Args:
-        folder: Where the files will be written.
-        needed: Bytes they may take.
-
-    Raises:
-        PublicationError: There is less.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise PublicationError(
-            f"{folder}: {free / 2**20:,.0f} MB are free and a publication may need "
-            f"{needed / 2**20:,.0f} MB beside the one readers use; "
-            "free some space or point CEM_HOME to a larger disk"
-        )
-
-
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file; where the file system can, the copy shares the blocks of the original and costs nothing."""
     with source.open("rb") as old, target.open("wb") as new:

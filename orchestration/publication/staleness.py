@@ -21,12 +21,12 @@ from orchestration.publication.files import (
     copy_file,
     remove_leftovers,
     removed_on_failure,
-    require_space,
     switch_file,
     switch_second_name,
 )
 from orchestration.publication.masking import literal
 from orchestration.publication.specs import MARTS_SCHEMA
+from orchestration.space import require_space
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,7 +83,7 @@ def mark(con: duckdb.DuckDBPyConnection, settings: Settings, *, is_published: bo
         What readers are told; None when nothing is published.
 
     Raises:
-        PublicationError: The disk is too full for a copy. What readers see is untouched.
+        SpaceError: The disk is too full for a copy. What readers see is untouched.
     """
     layout = Layout(settings.published)
     published = read_published(con, layout)
@@ -98,7 +98,8 @@ def mark(con: duckdb.DuckDBPyConnection, settings: Settings, *, is_published: bo
 
 def _issue_again(con: duckdb.DuckDBPyConnection, layout: Layout, version: int, wanted: Staleness) -> None:
     remove_leftovers(layout)
-    require_space(layout.folder, layout.marts.stat().st_size + SPACE_MARGIN)
+    needed = layout.marts.stat().st_size + SPACE_MARGIN
+    require_space(layout.folder, needed, "marking what is published as stale")
     draft, parquet = layout.draft(version), layout.parquet / f"{PUBLICATION}.parquet"
     parquet_draft = parquet.with_suffix(".tmp")
     with removed_on_failure(draft, parquet_draft):

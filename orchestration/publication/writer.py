@@ -52,7 +52,6 @@ from orchestration.publication.files import (
     remove,
     remove_leftovers,
     removed_on_failure,
-    require_space,
     switch_file,
     switch_link,
     switch_second_name,
@@ -60,6 +59,7 @@ from orchestration.publication.files import (
 from orchestration.publication.masking import hashing, literal, load_key, masked_select, quoted
 from orchestration.publication.specs import MARTS_SCHEMA, MartSpec
 from orchestration.publication.staleness import FRESH, mark, staleness
+from orchestration.space import require_space
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
         marts: The public marts (`specs.mart_specs`).
 
     Raises:
-        PublicationError: A mart is missing or not described, the disk is too full, or the published folder
-            holds something that is not ours. What readers see is untouched.
+        PublicationError: A mart is missing or not described, or the published folder holds something that is
+            not ours. What readers see is untouched.
+        SpaceError: The disk is too full for it; nothing was begun.
     """
     start = time.perf_counter()
     layout = Layout(settings.published)
@@ -129,7 +130,8 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
         return Publication(published.version, published.rows, layout.marts, False, seconds, {})
 
     version = 1 + max(_booked_version(con), published.version if published else 0, layout.parquet_version() or 0)
-    require_space(layout.folder, SPACE_FACTOR * estimated_bytes(con, content) + _log_bytes(settings) + SPACE_MARGIN)
+    needed = SPACE_FACTOR * estimated_bytes(con, content) + _log_bytes(settings) + SPACE_MARGIN
+    require_space(layout.folder, needed, "a publication, written beside the one readers use,")
     with removed_on_failure(layout.draft(version), layout.parquet_draft(version)), hashing(con, key):
         counts, new = _write(con, settings, layout, content, (version, run_id, digest))
         if settings.publish.parquet:

@@ -13,7 +13,7 @@ import pytest
 CONFIG = """
 company: Test Retail
 reporting: {time_zone: Asia/Tehran, currency: USD}
-engine: {memory_limit: 2GB, threads: 2}
+engine: {memory_limit: 2GB, threads: 2, disk_reserve: 8MB}
 sources:
   - {name: demo, kind: demo, customers: 1000, seed: 3}
 """

@@ -138,7 +138,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, extensions: Path) -> Proje
     prepare(settings)
     results = build(settings, ["--exclude-resource-type", "test"])
     assert results
-    assert not failures_text(results)
+    assert not failures_text(settings, results)
     return Project(load_manifest(settings), columns_of(settings))
 
 
