@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from orchestration.publication import MartColumn, MartSpec, PublicationError, files, publish, writer
+from orchestration import space
+from orchestration.publication import MartColumn, MartSpec, PublicationError, publish, writer
+from orchestration.space import SpaceError
 
 
 def published_bytes(folder: Path) -> bytes:
@@ -223,10 +225,10 @@ def test_an_undescribed_column_is_refused(warehouse, settings, marts):
 def test_a_full_disk_is_refused_before_anything_is_written(warehouse, settings, monkeypatch, marts):
     publish(warehouse, settings, "run-1", marts)
     warehouse.execute("update marts.mart_kpi_parts set n = 7")
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     before = sorted(settings.published.rglob("*"))
 
-    with pytest.raises(PublicationError, match="free"):
+    with pytest.raises(SpaceError, match="are free"):
         publish(warehouse, settings, "run-2", marts)
 
     assert sorted(settings.published.rglob("*")) == before
