@@ -143,6 +143,11 @@ class Kpis(Part):
         complaint_types: Ticket types that are complaints.
         complaint_tags: Ticket tags that make a complaint.
         fcr_headline_days: Window of the first contact resolution shown first.
+        survey_fatigue_days: Invitations of so many days tell how often a customer was asked before.
+        journey_gap_days: After so long a silence of the customer, the next touchpoint begins another journey.
+        self_service_days: Help read without a ticket within so many days after it helped.
+        feedback_contact_hours: A case of the feedback loop asks for a first contact within so many hours.
+        feedback_close_days: … and is to be closed within so many days.
     """
 
     suppressed_below: int = Field(default=10, ge=1)
@@ -153,6 +158,11 @@ class Kpis(Part):
     complaint_types: Texts = ("complaint",)
     complaint_tags: Texts = ("complaint",)
     fcr_headline_days: Literal[7, 14, 30] = 7
+    survey_fatigue_days: int = Field(default=90, ge=1)
+    journey_gap_days: int = Field(default=30, ge=1)
+    self_service_days: int = Field(default=7, ge=1)
+    feedback_contact_hours: int = Field(default=48, ge=1)
+    feedback_close_days: int = Field(default=14, ge=1)
 
 
 class Guard(Part):

@@ -21,3 +21,13 @@
 {% macro suppressed_below() %}{{ return(setting('suppressed_below')) }}{% endmacro %}
 
 {% macro low_below() %}{{ return(setting('low_below')) }}{% endmacro %}
+
+{% macro survey_fatigue_days() %}{{ return(setting('survey_fatigue_days')) }}{% endmacro %}
+
+{% macro journey_gap_days() %}{{ return(setting('journey_gap_days')) }}{% endmacro %}
+
+{% macro self_service_days() %}{{ return(setting('self_service_days')) }}{% endmacro %}
+
+{% macro feedback_contact_hours() %}{{ return(setting('feedback_contact_hours')) }}{% endmacro %}
+
+{% macro feedback_close_days() %}{{ return(setting('feedback_close_days')) }}{% endmacro %}

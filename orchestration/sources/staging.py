@@ -264,6 +264,11 @@ def setting_values(settings: Settings) -> dict[str, Any]:
         "complaint_types": list(settings.kpis.complaint_types),
         "complaint_tags": list(settings.kpis.complaint_tags),
         "fcr_headline_days": settings.kpis.fcr_headline_days,
+        "survey_fatigue_days": settings.kpis.survey_fatigue_days,
+        "journey_gap_days": settings.kpis.journey_gap_days,
+        "self_service_days": settings.kpis.self_service_days,
+        "feedback_contact_hours": settings.kpis.feedback_contact_hours,
+        "feedback_close_days": settings.kpis.feedback_close_days,
     }
 
 

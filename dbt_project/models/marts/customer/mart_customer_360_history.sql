@@ -1,0 +1,225 @@
+with customers as (
+    select * from {{ ref('dim_customer') }}
+),
+
+orders as (
+    select * from {{ ref('fct_order') }}
+),
+
+tickets as (
+    select * from {{ ref('fct_ticket') }}
+),
+
+status_intervals as (
+    select * from {{ ref('fct_ticket_status_interval') }}
+),
+
+responses as (
+    select * from {{ ref('fct_survey_response') }}
+),
+
+mentions as (
+    select * from {{ ref('fct_mention') }}
+),
+
+subscriptions as (
+    select * from {{ ref('fct_subscription') }}
+),
+
+spans as (
+    select * from {{ ref('int_customer_activity__spanned') }}
+),
+
+as_of as (
+    select * from {{ ref('int_as_of__resolved') }}
+),
+
+-- A ticket is open while its status says so; where the source logs no statuses, from its creation to its resolution.
+open_spans as (
+    select
+        customer_id,
+        started_at,
+        ended_at
+    from status_intervals
+    where status not in ('resolved', 'closed')
+    union all
+    select
+        tickets.customer_id,
+        tickets.created_at as started_at,
+        tickets.resolved_at as ended_at
+    from tickets
+    left join status_intervals
+        on tickets.ticket_key = status_intervals.ticket_key
+    where status_intervals.ticket_key is null and not tickets.is_merged
+),
+
+-- What changed, as steps up and down or as a new answer. Each says when it could first be known.
+changes as (
+    select
+        customer_id,
+        first_seen_at as changed_at,
+        null as change_key,
+        null as order_step,
+        null as revenue_step,
+        null as margin_step,
+        null as ordered_at,
+        null as ticket_step,
+        null as open_ticket_step,
+        null as complaint_step,
+        null as mention_step,
+        null as negative_mention_step,
+        null as subscription_step,
+        null as active_step,
+        null as metric,
+        null as score,
+        null as band
+    from customers
+    union all by name
+    select
+        customer_id,
+        ordered_at as changed_at,
+        1 as order_step,
+        case when currency = '{{ reporting_currency() }}' then amount end as revenue_step,
+        case when currency = '{{ reporting_currency() }}' then margin_amount end as margin_step,
+        ordered_at
+    from orders
+    where is_revenue
+    union all by name
+    select
+        customer_id,
+        created_at as changed_at,
+        1 as ticket_step,
+        cast(is_complaint as integer) as complaint_step
+    from tickets
+    where not is_merged
+    union all by name
+    select
+        customer_id,
+        started_at as changed_at,
+        1 as open_ticket_step
+    from open_spans
+    union all by name
+    select
+        customer_id,
+        ended_at as changed_at,
+        -1 as open_ticket_step
+    from open_spans
+    union all by name
+    select
+        customer_id,
+        published_at as changed_at,
+        1 as mention_step,
+        cast(sentiment = 'negative' as integer) as negative_mention_step
+    from mentions
+    where not is_repost
+    union all by name
+    select
+        customer_id,
+        started_at as changed_at,
+        1 as subscription_step
+    from subscriptions
+    union all by name
+    select
+        customer_id,
+        ended_at as changed_at,
+        -1 as subscription_step
+    from subscriptions
+    union all by name
+    select
+        customer_id,
+        cast(started_date as timestamp) as changed_at,
+        1 as active_step
+    from spans
+    union all by name
+    select
+        customer_id,
+        cast(ended_date as timestamp) as changed_at,
+        -1 as active_step
+    from spans
+    union all by name
+    select
+        customer_id,
+        answered_at as changed_at,
+        response_key as change_key,
+        metric,
+        case metric when 'nps' then directed_score else score_100 end as score,
+        band
+    from responses
+    where is_valid and (metric in ('csat', 'ces') or (metric = 'nps' and survey_kind = 'relational'))
+),
+
+dated as (
+    select
+        changes.*,
+        case
+            -- Spans of activity are dates already.
+            when changes.active_step is not null then cast(changes.changed_at as date)
+            else {{ reporting_date('changes.changed_at') }}
+        end as changed_date
+    from changes
+    cross join as_of
+    where changes.customer_id is not null and changes.changed_at <= as_of.as_of_at
+),
+
+daily as (
+    select
+        customer_id,
+        changed_date,
+        count(order_step) as order_step,
+        coalesce(sum(revenue_step), 0) as revenue_step,
+        coalesce(sum(margin_step), 0) as margin_step,
+        max(case when order_step is not null then changed_date end) as ordered_date,
+        count(ticket_step) as ticket_step,
+        coalesce(sum(open_ticket_step), 0) as open_ticket_step,
+        coalesce(sum(complaint_step), 0) as complaint_step,
+        count(mention_step) as mention_step,
+        coalesce(sum(negative_mention_step), 0) as negative_mention_step,
+        coalesce(sum(subscription_step), 0) as subscription_step,
+        coalesce(sum(active_step), 0) as active_step,
+        count(active_step) as active_change_count,
+        list(score order by changed_at, change_key) filter (where metric = 'nps')[-1] as nps_score,
+        list(band order by changed_at, change_key) filter (where metric = 'nps')[-1] as nps_band,
+        list(score order by changed_at, change_key) filter (where metric = 'csat')[-1] as csat_score_100,
+        list(score order by changed_at, change_key) filter (where metric = 'ces')[-1] as ces_score_100
+    from dated
+    group by customer_id, changed_date
+),
+
+final as (
+    select
+        customer_id,
+        changed_date as valid_from_date,
+        lead(changed_date) over customer_days - 1 as valid_to_date,
+        lead(changed_date) over customer_days is null as is_current,
+        cast(changed_date - min(changed_date) over so_far as integer) as tenure_days,
+        cast(sum(order_step) over so_far as bigint) as order_count,
+        cast(sum(revenue_step) over so_far as decimal(18, 4)) as revenue_amount,
+        cast(sum(margin_step) over so_far as decimal(18, 4)) as margin_amount,
+        max(ordered_date) over so_far as last_order_date,
+        cast(sum(ticket_step) over so_far as bigint) as ticket_count,
+        cast(sum(open_ticket_step) over so_far as bigint) as open_ticket_count,
+        cast(sum(complaint_step) over so_far as bigint) as complaint_count,
+        cast(sum(mention_step) over so_far as bigint) as mention_count,
+        cast(sum(negative_mention_step) over so_far as bigint) as negative_mention_count,
+        cast(sum(subscription_step) over so_far as bigint) as active_subscription_count,
+        last_value(nps_score ignore nulls) over so_far as latest_nps_score,
+        last_value(nps_band ignore nulls) over so_far as latest_nps_band,
+        last_value(csat_score_100 ignore nulls) over so_far as latest_csat_score_100,
+        last_value(ces_score_100 ignore nulls) over so_far as latest_ces_score_100,
+        case
+            when sum(active_change_count) over so_far > 0 then sum(active_step) over so_far > 0
+        end as is_active
+    from daily
+    window
+        customer_days as (
+            partition by customer_id
+            order by changed_date
+        ),
+        so_far as (
+            partition by customer_id
+            order by changed_date
+            rows between unbounded preceding and current row
+        )
+)
+
+select * from final

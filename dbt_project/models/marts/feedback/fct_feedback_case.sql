@@ -1,0 +1,235 @@
+{#- Answers on 0 to 100 below this are bad: 1 and 2 of five. -#}
+{%- set bad_below = 50 %}
+
+with responses as (
+    select * from {{ ref('fct_survey_response') }}
+),
+
+tickets as (
+    select * from {{ ref('fct_ticket') }}
+),
+
+ticket_events as (
+    select * from {{ ref('int_ticket_event__ordered') }}
+),
+
+activities as (
+    select * from {{ ref('int_activity__unioned') }}
+),
+
+persons as (
+    select * from {{ ref('int_person__resolved') }}
+),
+
+as_of as (
+    select * from {{ ref('int_as_of__resolved') }}
+),
+
+opened as (
+    select
+        'response' as entity,
+        responses.response_key as record_key,
+        case responses.metric when 'nps' then 'detractor' else 'bad_csat' end as reason,
+        responses.customer_id,
+        responses.person_key,
+        responses.ticket_key,
+        responses.metric,
+        responses.score_100,
+        responses.answered_at as opened_at
+    from responses
+    cross join as_of
+    where
+        responses.customer_id is not null
+        and responses.answered_at <= as_of.as_of_at
+        and (responses.band = 'detractor' or (responses.metric = 'csat' and responses.score_100 < {{ bad_below }}))
+    union all
+    select
+        'ticket' as entity,
+        tickets.ticket_key as record_key,
+        'complaint' as reason,
+        tickets.customer_id,
+        tickets.person_key,
+        tickets.ticket_key,
+        'csat' as metric,
+        null as score_100,
+        tickets.created_at as opened_at
+    from tickets
+    cross join as_of
+    where
+        tickets.customer_id is not null
+        and tickets.created_at <= as_of.as_of_at
+        and tickets.is_complaint
+        and not tickets.is_merged
+),
+
+-- A contact is a human's: a public message of an agent, or what the company logged as one.
+contacts as (
+    select
+        tickets.customer_id,
+        ticket_events.occurred_at as contacted_at
+    from ticket_events
+    inner join tickets
+        on ticket_events.ticket_key = tickets.ticket_key
+    where ticket_events.is_public_message and ticket_events.actor_type = 'agent'
+    union all
+    select
+        persons.customer_id,
+        activities.occurred_at as contacted_at
+    from activities
+    inner join persons
+        on activities.person_key = persons.person_key
+    where activities.type is distinct from 'note'
+),
+
+first_contacts as (
+    select
+        opened.record_key,
+        opened.reason,
+        min(contacts.contacted_at) as first_contact_at
+    from opened
+    inner join contacts
+        on
+            opened.customer_id = contacts.customer_id
+            and opened.opened_at < contacts.contacted_at
+    cross join as_of
+    where
+        contacts.contacted_at <= as_of.as_of_at
+        -- A talk long after a bad answer is about something else.
+        and (
+            opened.entity = 'ticket'
+            or contacts.contacted_at <= opened.opened_at + interval {{ feedback_close_days() }} day
+        )
+    group by opened.record_key, opened.reason
+),
+
+-- The ticket that works on a bad answer: the first the customer has opened since.
+follow_ups as (
+    select
+        opened.record_key,
+        opened.reason,
+        arg_min(tickets.ticket_key, tickets.created_at) as ticket_key
+    from opened
+    inner join tickets
+        on
+            opened.customer_id = tickets.customer_id
+            and opened.opened_at <= tickets.created_at
+            and opened.opened_at + interval {{ feedback_close_days() }} day >= tickets.created_at
+    where opened.entity = 'response' and not tickets.is_merged
+    group by opened.record_key, opened.reason
+),
+
+worked as (
+    select
+        opened.*,
+        first_contacts.first_contact_at,
+        working.ticket_key as working_ticket_key,
+        coalesce(working.assignee_key, asked.assignee_key) as owner_key,
+        case
+            -- A bad answer without a ticket is closed by the talk about it.
+            when working.ticket_key is null then first_contacts.first_contact_at
+            when working.is_resolved and working.resolved_at <= as_of.as_of_at
+                then greatest(working.resolved_at, first_contacts.first_contact_at)
+        end as closed_at
+    from opened
+    cross join as_of
+    left join first_contacts
+        on
+            opened.record_key = first_contacts.record_key
+            and opened.reason = first_contacts.reason
+    left join follow_ups
+        on
+            opened.record_key = follow_ups.record_key
+            and opened.reason = follow_ups.reason
+    left join tickets as working
+        on case opened.entity when 'ticket' then opened.ticket_key else follow_ups.ticket_key end = working.ticket_key
+    left join tickets as asked
+        on opened.ticket_key = asked.ticket_key
+),
+
+scores_before as (
+    select
+        worked.record_key,
+        worked.reason,
+        arg_max(responses.score_100, responses.answered_at) as score_100
+    from worked
+    inner join responses
+        on
+            worked.customer_id = responses.customer_id
+            and worked.metric = responses.metric
+            and worked.opened_at > responses.answered_at
+    where worked.entity = 'ticket' and responses.is_valid
+    group by worked.record_key, worked.reason
+),
+
+scores_after as (
+    select
+        worked.record_key,
+        worked.reason,
+        arg_min(responses.score_100, responses.answered_at) as score_100,
+        min(responses.answered_at) as answered_at
+    from worked
+    inner join responses
+        on
+            worked.customer_id = responses.customer_id
+            and worked.metric = responses.metric
+            and worked.closed_at < responses.answered_at
+    cross join as_of
+    where responses.is_valid and responses.answered_at <= as_of.as_of_at
+    group by worked.record_key, worked.reason
+),
+
+final as (
+    select
+        worked.reason || ':' || worked.record_key as feedback_case_key,
+        worked.reason,
+        worked.entity,
+        worked.record_key,
+        worked.customer_id,
+        worked.person_key,
+        worked.owner_key,
+        worked.working_ticket_key,
+        worked.opened_at,
+        {{ reporting_date('worked.opened_at') }} as opened_date,
+        worked.opened_at + interval {{ feedback_contact_hours() }} hour as contact_due_at,
+        worked.opened_at + interval {{ feedback_close_days() }} day as close_due_at,
+        worked.first_contact_at,
+        {{ minutes_between('worked.opened_at', 'worked.first_contact_at') }} / 60 as hours_to_contact,
+        worked.closed_at,
+        {{ minutes_between('worked.opened_at', 'worked.closed_at') }} / 1440 as days_to_close,
+        case
+            when worked.closed_at is not null then 'closed'
+            when worked.first_contact_at is not null then 'contacted'
+            else 'open'
+        end as status,
+        case
+            when worked.first_contact_at is not null
+                then worked.first_contact_at <= worked.opened_at + interval {{ feedback_contact_hours() }} hour
+            when as_of.as_of_at > worked.opened_at + interval {{ feedback_contact_hours() }} hour then false
+        end as is_contacted_in_time,
+        case
+            when worked.closed_at is not null
+                then worked.closed_at <= worked.opened_at + interval {{ feedback_close_days() }} day
+            when as_of.as_of_at > worked.opened_at + interval {{ feedback_close_days() }} day then false
+        end as is_closed_in_time,
+        case
+            when worked.closed_at is null
+                then {{ minutes_between('worked.opened_at', 'as_of.as_of_at') }} / 1440
+        end as open_days,
+        worked.metric as compared_metric,
+        coalesce(worked.score_100, scores_before.score_100) as score_before,
+        scores_after.score_100 as score_after,
+        scores_after.score_100 - coalesce(worked.score_100, scores_before.score_100) as score_change,
+        scores_after.answered_at as resurveyed_at
+    from worked
+    cross join as_of
+    left join scores_before
+        on
+            worked.record_key = scores_before.record_key
+            and worked.reason = scores_before.reason
+    left join scores_after
+        on
+            worked.record_key = scores_after.record_key
+            and worked.reason = scores_after.reason
+)
+
+select * from final

@@ -1,0 +1,91 @@
+with journeys as (
+    select * from {{ ref('fct_journey') }}
+),
+
+-- A journey that may still go on has no path yet.
+closed as (
+    select
+        band,
+        path,
+        customer_id,
+        duration_days,
+        has_order,
+        end_score
+    from journeys
+    where not is_open
+    union all
+    select
+        'all' as band,
+        path,
+        customer_id,
+        duration_days,
+        has_order,
+        end_score
+    from journeys
+    where not is_open
+),
+
+path_counts as (
+    select
+        band,
+        path,
+        count(*) as journey_count
+    from closed
+    group by band, path
+),
+
+-- Paths of a few customers are chance, and might name them: together they are `other`.
+named as (
+    select
+        closed.* exclude (path),
+        case when path_counts.journey_count >= {{ suppressed_below() }} then closed.path else 'other' end as path
+    from closed
+    inner join path_counts
+        on
+            closed.band = path_counts.band
+            and closed.path = path_counts.path
+),
+
+counted as (
+    select
+        band,
+        path,
+        count(*) as journey_count,
+        count(distinct customer_id) as customer_count,
+        count(*) filter (where has_order) as order_journey_count,
+        median(duration_days) as median_duration_days,
+        count(end_score) as scored_count,
+        sum(end_score) as end_score_sum,
+        sum(end_score * end_score) as end_score_sum_sq
+    from named
+    group by band, path
+),
+
+totalled as (
+    select
+        *,
+        sum(journey_count) over (partition by band) as band_journey_count
+    from counted
+),
+
+final as (
+    select
+        band,
+        path,
+        cast(row_number() over (
+            partition by band
+            order by path = 'other', journey_count desc, path
+        ) as integer) as path_rank,
+        cast(band_journey_count as bigint) as band_journey_count,
+        journey_count,
+        customer_count,
+        {{ shown_share('journey_count', 'band_journey_count', 'journey_share') }},
+        {{ shown_share('order_journey_count', 'journey_count', 'order_rate') }},
+        {{ shown('median_duration_days', 'journey_count') }} as median_duration_days,
+        scored_count,
+        {{ shown_mean('scored_count', 'end_score_sum', 'end_score_sum_sq', 'end_score_mean') }},
+        {{ reliability('journey_count') }} as reliability
+    from totalled
+)
+
+select * from final
