@@ -31,6 +31,16 @@ BOOKED = (
 )
 KEYS_OF_SEVERAL_COLUMNS = {
     "mart_kpi_parts": "assert_kpi_cells_are_unique",
+    "mart_cohort": "assert_grains_are_unique",
+    "mart_funnel": "assert_grains_are_unique",
+    "mart_basket_pair": "assert_grains_are_unique",
+    "mart_survey_fatigue": "assert_grains_are_unique",
+    "mart_journey_path": "assert_grains_are_unique",
+    "mart_journey_transition": "assert_grains_are_unique",
+    "mart_feedback_loop": "assert_grains_are_unique",
+    "mart_segment": "assert_grains_are_unique",
+    "mart_customer_360_history": "assert_grains_are_unique",
+    "mart_channel_experience": "assert_grains_are_unique",
     "mart_subscription_survival": "assert_grains_are_unique",
 }
 """Marts whose key is more than one column, and the test that holds it unique."""
