@@ -23,7 +23,7 @@ contacts as (
 
 followed as (
     select
-        contacts.*,
+        *,
         lead(channel) over contacts_of_customer as next_channel,
         lead(occurred_at) over contacts_of_customer as next_at
     from contacts

@@ -17,19 +17,23 @@ matched as (
     from customers
     inner join persona_rules
         on
-            coalesce(persona_rules.activity_kind = customers.activity_kind, persona_rules.activity_kind is null)
-            and coalesce(persona_rules.is_active = customers.is_active, persona_rules.is_active is null)
-            and coalesce(persona_rules.nps_band = customers.latest_nps_band, persona_rules.nps_band is null)
+            coalesce(customers.activity_kind = persona_rules.activity_kind, persona_rules.activity_kind is null)
+            and coalesce(customers.is_active = persona_rules.is_active, persona_rules.is_active is null)
+            and coalesce(customers.latest_nps_band = persona_rules.nps_band, persona_rules.nps_band is null)
             and customers.order_count >= coalesce(persona_rules.minimum_order_count, 0)
             and coalesce(customers.monetary_quintile, 0) >= coalesce(persona_rules.minimum_monetary_quintile, 0)
             and customers.ticket_count >= coalesce(persona_rules.minimum_ticket_count, 0)
             and customers.open_ticket_count >= coalesce(persona_rules.minimum_open_ticket_count, 0)
             and coalesce(
-                persona_rules.has_complained = (customers.last_complaint_at is not null),
+                (customers.last_complaint_at is not null) = persona_rules.has_complained,
                 persona_rules.has_complained is null
             )
-            and coalesce(customers.tenure_days >= persona_rules.minimum_tenure_days, persona_rules.minimum_tenure_days is null)
-            and coalesce(customers.tenure_days <= persona_rules.maximum_tenure_days, persona_rules.maximum_tenure_days is null)
+            and coalesce(
+                customers.tenure_days >= persona_rules.minimum_tenure_days, persona_rules.minimum_tenure_days is null
+            )
+            and coalesce(
+                customers.tenure_days <= persona_rules.maximum_tenure_days, persona_rules.maximum_tenure_days is null
+            )
     group by customers.customer_id
 ),
 

@@ -50,7 +50,7 @@ numbered as (
 staged as (
     select
         *,
-        journey_stage is distinct from lag(journey_stage) over steps_of_journey as is_new_stage
+        coalesce(journey_stage <> lag(journey_stage) over steps_of_journey, true) as is_new_stage
     from numbered
     window steps_of_journey as (
         partition by customer_id, journey_number

@@ -74,7 +74,7 @@ final as (
         path,
         cast(row_number() over (
             partition by band
-            order by path = 'other', journey_count desc, path
+            order by path = 'other' asc, journey_count desc, path asc
         ) as integer) as path_rank,
         cast(band_journey_count as bigint) as band_journey_count,
         journey_count,
