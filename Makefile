@@ -10,7 +10,7 @@ LINT_DBT := CEM_WAREHOUSE=:memory: CEM_DBT_MODELS=$(STATE)/dbt/models CEM_DBT_MA
     DBT_TARGET_PATH=$(STATE)/dbt/lint DBT_LOG_PATH=$(STATE)/dbt/logs
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run test ui check lint docs demo bench clean
+.PHONY: help setup run test ui check lint docs demo chaos bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,10 @@ lint: setup  ## ruff, mypy, sqlfluff, dbt parse without warnings, dg check defs
 
 test: lint  ## Everything CI asks for: lint, then all tests
 	@$(BIN)/pytest
+
+chaos: setup  ## Kill the job at random moments and compare what comes of it, e.g. make chaos KILLS=100 SEED=1 CUSTOMERS=200
+	@$(BIN)/python tests/chaos/chaos.py --kills $(or $(KILLS),100) --seed $(or $(SEED),1) \
+	    --customers $(or $(CUSTOMERS),200)
 
 bench: setup  ## Benchmarks; prints ratios, never fails on a clock
 	@$(BIN)/pytest tests/benchmarks -m benchmark -s

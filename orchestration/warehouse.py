@@ -288,12 +288,31 @@ def run_lock(home: Path) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         _held[home] = 1
-        # Nobody else works here now: what a killed process spilled is of no use to anyone.
-        shutil.rmtree(home / "warehouse.duckdb.tmp", ignore_errors=True)
+        _remove_leftovers(home)
         try:
             yield
         finally:
             del _held[home]
+
+
+def _remove_leftovers(home: Path) -> None:
+    """Remove what killed processes spilled or unpacked; nobody else works here now, but `cem check` may unpack."""
+    shutil.rmtree(home / "warehouse.duckdb.tmp", ignore_errors=True)
+    for folder in (home / "unpacked").glob("*-*"):
+        process = folder.name.split("-")[0]
+        if process.isdecimal() and not is_alive(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager

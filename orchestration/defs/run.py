@@ -19,7 +19,7 @@ from orchestration.defs.transform import build_space
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
 from orchestration.space import is_disk_full, require_space
-from orchestration.warehouse import explained, make_room, run_lock, writing
+from orchestration.warehouse import explained, is_alive, make_room, run_lock, writing
 
 INSTANCE = """\
 # Written by `cem`. One run at a time: DuckDB has one writer.
@@ -153,21 +153,11 @@ def end_lost_runs(found: dg.DagsterInstance) -> list[str]:
     lost = [
         run
         for run in found.get_runs(dg.RunsFilter(statuses=under_way))
-        if PROCESS_TAG in run.tags and not _is_alive(int(run.tags[PROCESS_TAG]))
+        if PROCESS_TAG in run.tags and not is_alive(int(run.tags[PROCESS_TAG]))
     ]
     for run in lost:
         found.report_run_failed(run, "The process of this run is gone; nothing is lost, run it again.")
     return [run.run_id for run in lost]
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _reason(failure: StepFailureData) -> str:

@@ -33,6 +33,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -57,9 +58,9 @@ from orchestration.publication.files import (
     switch_second_name,
 )
 from orchestration.publication.masking import hashing, literal, load_key, masked_select, quoted
-from orchestration.publication.specs import MARTS_SCHEMA, MartSpec
+from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationError
 from orchestration.publication.staleness import FRESH, mark, staleness
-from orchestration.space import require_space
+from orchestration.space import is_disk_full, require_space
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
@@ -107,13 +108,13 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
         marts: The public marts (`specs.mart_specs`).
 
     Raises:
-        PublicationError: A mart is missing or not described, or the published folder holds something that is
-            not ours. What readers see is untouched.
+        PublicationError: A mart is missing or not described, or the published folder cannot be written or holds
+            something that is not ours. What readers see is untouched.
         SpaceError: The disk is too full for it; nothing was begun.
     """
     start = time.perf_counter()
     layout = Layout(settings.published)
-    layout.folder.mkdir(parents=True, exist_ok=True)
+    _require_writable(layout.folder)
     removed = remove_leftovers(layout)
     if removed:
         logger.warning("removed what a publication that did not end had left: %s", ", ".join(removed))
@@ -142,6 +143,25 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
     _clean(con, layout, settings, version)
     _book(con, new)
     return Publication(version, new.rows, layout.marts, True, time.perf_counter() - start, counts)
+
+
+def _require_writable(folder: Path) -> None:
+    """Find out before any work that the folder cannot be written, and in words that help.
+
+    Raises:
+        PublicationError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise PublicationError(
+            f"{folder} cannot be written ({error.strerror}). Readers keep what they have: let the user of this job "
+            "write there, and run again"
+        ) from error
 
 
 def _circumstances(settings: Settings) -> dict[str, str]:

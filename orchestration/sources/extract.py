@@ -11,6 +11,7 @@ booked in the transaction that promotes the rows, so a load that is held or kill
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -166,7 +167,7 @@ def plan_reading(
     elif table.files:
         folder = settings.home / "unpacked"
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as copies:
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=folder) as copies:
             yield _files_plan(con, settings, table, known, Path(copies))
     else:
         with attached(con, settings.source(table.source)) as database:

@@ -1,5 +1,6 @@
 """The warehouse file: extensions without network, one writer, one run at a time."""
 
+import os
 import subprocess
 import sys
 
@@ -81,3 +82,20 @@ def test_bookkeeping_survives_a_second_opening(tmp_path):
 def test_load_ids_sort_by_time():
     ids = [new_load_id() for _ in range(50)]
     assert ids == sorted(ids)
+
+
+def test_what_a_killed_process_unpacked_goes_and_that_of_a_live_one_stays(tmp_path, other_process):
+    other_process.kill()
+    other_process.wait()
+    lost, used = (tmp_path / "unpacked" / f"{process}-x" for process in (other_process.pid, os.getpid()))
+    for folder in (lost, used):
+        folder.mkdir(parents=True)
+    with run_lock(tmp_path):
+        assert not lost.exists()
+        assert used.exists()
+
+
+def test_a_warehouse_is_never_there_half_made(tmp_path):
+    (tmp_path / "w.duckdb.new").write_bytes(b"what a process killed while creating it left")
+    connect(tmp_path / "w.duckdb", tmp_path / "ext", "1GB", 1).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.duckdb"]

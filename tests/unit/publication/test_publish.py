@@ -234,6 +234,13 @@ def test_a_full_disk_is_refused_before_anything_is_written(warehouse, settings, 
     assert sorted(settings.published.rglob("*")) == before
 
 
+def test_a_folder_that_cannot_be_written_is_named(warehouse, settings, marts):
+    settings.published.write_text("a file of that name")
+
+    with pytest.raises(PublicationError, match=r"published cannot be written .*Readers keep"):
+        publish(warehouse, settings, "run-1", marts)
+
+
 def test_a_failed_write_leaves_the_old_version_and_no_draft(warehouse, settings, monkeypatch, read, marts):
     publish(warehouse, settings, "run-1", marts)
     warehouse.execute("update marts.mart_kpi_parts set n = 7")

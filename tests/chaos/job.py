@@ -1,0 +1,126 @@
+"""The real command `cem run` in a child that needs no imports any more, so that a hundred runs take minutes.
+
+A small server process (multiprocessing's fork server) has imported everything and forks each child; the child
+leads a process group of its own, which is what gets killed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "orchestration.cli",
+        "orchestration.definitions",
+        "orchestration.report",
+        "dbt.cli.main",
+        "dbt.adapters.duckdb",
+        "great_expectations",
+    ]
+)
+
+POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A finished piece of work, as its progress line says: stage and what, and when the line came."""
+
+    stage: str
+    what: str
+    at: float
+
+
+@dataclass
+class Job:
+    """A run under way, or ended."""
+
+    process: BaseProcess
+    progress: Path
+    output: Path
+    started: float
+
+    def lines(self) -> list[str]:
+        text = self.progress.read_text() if self.progress.exists() else ""
+        return text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
+
+    def wait_for_lines(self, count: int) -> bool:
+        """Wait until so many pieces are finished; False when the job ends before."""
+        while len(self.lines()) < count:
+            if not self.is_alive():
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def kill(self) -> bool:
+        """Kill the whole process group as the system would; False when the job had ended by itself."""
+        while self.is_alive():
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                time.sleep(POLL_SECONDS)  # the child does not lead its group yet
+            else:
+                break
+        self.process.join()
+        return self.process.exitcode == -signal.SIGKILL
+
+    def wait(self) -> int:
+        self.process.join()
+        return self.process.exitcode
+
+    def pieces(self) -> list[Piece]:
+        """Wait for the end, noting when each piece was finished."""
+        found: list[Piece] = []
+        while True:
+            alive = self.is_alive()
+            for line in self.lines()[len(found) :]:
+                found.append(Piece(line[:8].strip(), line[9:33].strip(), time.monotonic() - self.started))
+            if not alive:
+                return found
+            time.sleep(POLL_SECONDS)
+
+    def text(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
+
+
+def start(folder: Path, *arguments: str, limits: dict[int, int] | None = None) -> Job:
+    """Start `cem <arguments>` for the state folder `<folder>/var` and the configuration `<folder>/cem.yml`."""
+    progress, output = folder / "progress.log", folder / "output.log"
+    progress.unlink(missing_ok=True)
+    process = _CONTEXT.Process(target=_child, args=(str(folder), arguments or ("run",), limits or {}))
+    job = Job(process, progress, output, time.monotonic())
+    process.start()
+    return job
+
+
+def _child(folder: str, arguments: tuple[str, ...], limits: dict[int, int]) -> None:
+    import resource
+
+    os.setsid()
+    home = Path(folder)
+    target = os.open(home / "output.log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.environ.update({"CEM_HOME": str(home / "var"), "CEM_CONFIG": str(home / "cem.yml")})
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+    from orchestration import cli
+
+    show = cli._log_progress
+    # Dagster takes the output of a step for itself meanwhile; progress has to be seen at once.
+    cli._log_progress = lambda stream: show((home / "progress.log").open("a", buffering=1))
+    code = cli.main(list(arguments))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
