@@ -127,7 +127,7 @@ def check(settings: Settings, rows: int = 3, *, show_personal: bool = False) -> 
             try:
                 _check_table(con, findings, table, rows, show_personal=show_personal)
             except SourceError as error:
-                findings.problem(table, "name", str(error))
+                findings.problem(table, error.field, str(error))
     return CheckReport(tuple(findings.problems), tuple(findings.notes), tuple(findings.previews))
 
 
@@ -143,7 +143,7 @@ def _is_ungenerated(settings: Settings, table: Table) -> bool:
 def _check_table(
     con: duckdb.DuckDBPyConnection, findings: _Findings, table: Table, rows: int, *, show_personal: bool
 ) -> None:
-    with plan_reading(con, findings.settings, table, {}) as plan:
+    with plan_reading(con, findings.settings, table, {}, is_preview=True) as plan:
         parts = plan.parts if plan else ()
         if not parts:
             if not table.optional:
@@ -155,6 +155,8 @@ def _check_table(
         if not all(fits):
             return
         _sample(con, table, parts, uses)
+        if table.deleted is not None:
+            _check_expression(con, findings, table, "deleted", table.deleted)
         for mapping in table.entities:
             if _check_expressions(con, findings, table, mapping):
                 _check_mapping(con, findings, table, mapping, rows, show_personal=show_personal)
@@ -198,20 +200,28 @@ def _check_expressions(
     con: duckdb.DuckDBPyConnection, findings: _Findings, table: Table, mapping: EntityMapping
 ) -> bool:
     """Try every piece of SQL of a mapping on its own, so that the wrong one can be named."""
-    is_fit = True
-    for path, expression in _expressions(mapping):
-        try:
-            con.execute(f"select count({expression}) from {SAMPLE}")
-        except (duckdb.BinderException, duckdb.CatalogException) as error:
-            text = first_line(error).partition("Error: ")[2]
-            findings.problem(table, f"entities.{mapping.entity}.{path}", f"does not fit the columns: {text}")
-            is_fit = False
-        except duckdb.Error as error:
-            # Conversions fail on a value; the kind of error says enough, the value stays out of it.
-            text = f"fails on a row: {type(error).__name__}; use try_cast, or leave the row out by `where`"
-            findings.problem(table, f"entities.{mapping.entity}.{path}", text)
-            is_fit = False
-    return is_fit
+    fits = [
+        _check_expression(con, findings, table, f"entities.{mapping.entity}.{path}", expression)
+        for path, expression in _expressions(mapping)
+    ]
+    return all(fits)
+
+
+def _check_expression(
+    con: duckdb.DuckDBPyConnection, findings: _Findings, table: Table, path: str, expression: str
+) -> bool:
+    try:
+        con.execute(f"select count({expression}) from {SAMPLE}")
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        text = first_line(error).partition("Error: ")[2]
+        findings.problem(table, path, f"does not fit the columns: {text}")
+    except duckdb.Error as error:
+        # Conversions fail on a value; the kind of error says enough, the value stays out of it.
+        text = f"fails on a row: {type(error).__name__}; use try_cast, or leave the row out by `where`"
+        findings.problem(table, path, text)
+    else:
+        return True
+    return False
 
 
 def _expressions(mapping: EntityMapping) -> Iterator[tuple[str, str]]:

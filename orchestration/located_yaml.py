@@ -97,6 +97,10 @@ class SecretText(str):
         instance.raw = raw
         return instance
 
+    def __repr__(self) -> str:
+        """As it was written."""
+        return repr(self.raw)
+
 
 def read(path: Path, variables: Mapping[str, str], problems: list[Problem]) -> LocatedDict:
     """Read a YAML file whose top level is a mapping.

@@ -4,7 +4,7 @@ Belongs here: every setting with its type, default and reason, and the errors a 
 belong here: what the settings cause. Nothing is read at import time.
 
 A `kind: demo` source stands for the sources of the generated company: it is replaced here by
-`demo/profile.yml`, so that the rest of the code only ever meets files and databases.
+`demo/profile.yml`, so that the rest of the code only ever meets files, databases and APIs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from orchestration.located_yaml import LocatedDict, LocatedList, Place, Problem, SecretText, read
+from orchestration.sources.api_conformity import api_source_problems, api_table_problems
 from orchestration.sources.conformity import allowed_names, mapping_problems
 
 REPOSITORY = Path(__file__).parents[1]
@@ -348,8 +349,113 @@ class EntityMapping(Part):
     columns: dict[str, ColumnMapping]
 
 
+class Auth(Part):
+    """Who asks an API, as it wants to be told.
+
+    Attributes:
+        type: How.
+        token: Of `bearer`.
+        user: Of `basic`.
+        password: Of `basic`.
+        name: Of `api_key`: name of the header or of the query parameter.
+        key: Of `api_key`.
+        location: Of `api_key`: where it goes.
+        token_url: Of `oauth2`: where client credentials, or a refresh token, are changed for an access token.
+        client_id: Of `oauth2`.
+        client_secret: Of `oauth2`.
+        refresh_token: Of `oauth2`, where the API does not take client credentials alone.
+        scope: Of `oauth2`, where the API asks for one.
+    """
+
+    type: Literal["none", "bearer", "basic", "api_key", "oauth2"] = "none"
+    token: SecretStr | None = None
+    user: SecretStr | None = None
+    password: SecretStr | None = None
+    name: str = "Authorization"
+    key: SecretStr | None = None
+    location: Literal["header", "query"] = "header"
+    token_url: str | None = None
+    client_id: SecretStr | None = None
+    client_secret: SecretStr | None = None
+    refresh_token: SecretStr | None = None
+    scope: str | None = None
+
+
+class Limits(Part):
+    """How hard an API is asked, and how long it is waited for.
+
+    Attributes:
+        per_minute: Requests a minute at most; without it as many as it answers.
+        attempts: How often a request is tried before the read stops, to go on in the next run.
+        first_wait_seconds: Wait before the second attempt; it doubles from one attempt to the next.
+        longest_wait_seconds: Longest wait; an API that asks for a longer one is left for the next run.
+        timeout_seconds: A request must be answered completely within.
+        minutes: A table must be read within; what was read by then is kept for the next run.
+    """
+
+    per_minute: float | None = Field(default=None, gt=0)
+    attempts: int = Field(default=6, ge=1)
+    first_wait_seconds: float = Field(default=1.0, ge=0)
+    longest_wait_seconds: float = Field(default=300.0, ge=0)
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    minutes: float = Field(default=240.0, gt=0)
+
+
+class Paging(Part):
+    """How an API hands out the pages of a table. Places in a response are dotted: `meta.next`.
+
+    Attributes:
+        type: `cursor`: the response gives a token for the next page; `next_url`: its whole address;
+            `link_header`: its address in the header `Link`; `page`, `offset`: we count; `key`: we ask for
+            keys above the last one, written `{after}` in `params` or `body`.
+        next: Place of the token or address of the next page.
+        parameter: Query parameter, or place in `body`, that takes the token, page number or offset.
+        first: First page number, first offset, or the key that is below all others.
+        stop: Place that is true on the last page; then nothing else ends the read.
+        more: Place that is true on all pages but the last.
+        total: Place of the number of all records; when fewer came, the load is held.
+        count: Place of the number of records of the page; a page with fewer is asked for again.
+    """
+
+    type: Literal["none", "cursor", "next_url", "link_header", "page", "offset", "key"] = "none"
+    next: str | None = None
+    parameter: str | None = None
+    first: int = 0
+    stop: str | None = None
+    more: str | None = None
+    total: str | None = None
+    count: str | None = None
+
+
+class Since(Part):
+    """How an API is told where the last read ended; it goes where `{since}` is written in `params` or `body`.
+
+    Attributes:
+        format: `iso`, `unix`, `unix_ms`, `number` (a cursor that is no time), or a form for strftime.
+        time_zone: Zone the API takes times in, where the form does not say.
+        start: Where the first read begins: a date, a time, or a number.
+    """
+
+    format: str = "iso"
+    time_zone: TimeZone = "UTC"
+    start: str | int = 0
+
+
+class KeysRequest(Part):
+    """The request that lists the keys of all records, where `deletes: sweep` goes with increments.
+
+    Attributes:
+        path: By default that of the table, as all others.
+    """
+
+    path: str | None = None
+    params: dict[str, Any] | None = None
+    body: dict[str, Any] | None = None
+    records: str | None = None
+
+
 class Table(Part):
-    """One table, sheet or set of files of a source.
+    """One table, sheet, set of files or endpoint of a source.
 
     Attributes:
         source: Name of its source.
@@ -357,6 +463,13 @@ class Table(Part):
         files: Files, globs or `archive.zip/member` patterns, relative to the folder of the source.
         table: Table of the database, `schema.table` where needed; the name by default.
         rows: Rows written in the configuration itself.
+        path: Endpoint of the API, below the `url` of the source.
+        params: Query parameters; `{since}` and `{after}` in them are replaced.
+        body: JSON to send; the request is a POST then. `{since}` and `{after}` in it are replaced.
+        records: Place of the list of records in a response, dotted; by default the response is the list.
+        paging: How the pages follow each other.
+        since: How the API is told where the last read ended; without it every read is a full one.
+        keys: Request for all keys, for `deletes: sweep` with `since`.
         format: Format of the files, guessed from their names by default.
         delimiter: Field separator of CSV; `whitespace` for columns aligned by blanks; guessed by default.
         quote: Quotation mark of CSV.
@@ -374,6 +487,7 @@ class Table(Part):
         cursor: Column that grows with every change of a record.
         overlap_minutes: How far behind the cursor an increment starts again, for changes committed late.
         deletes: `sweep`: a record that is gone from the source is deleted (a full read); `keep`: it stays.
+        deleted: DuckDB SQL over the columns as sent: rows that say their record was deleted.
         optional: Whether the table may be empty or its files absent.
         guard: When a load is held.
         entities: What the rows become.
@@ -384,6 +498,13 @@ class Table(Part):
     files: Texts = ()
     table: str | None = None
     rows: tuple[dict[str, str | None], ...] | None = None
+    path: str | None = None
+    params: dict[str, Any] = {}
+    body: dict[str, Any] | None = None
+    records: str | None = None
+    paging: Paging = Paging()
+    since: Since | None = None
+    keys: KeysRequest | None = None
     format: Literal["csv", "jsonl", "parquet", "excel"] | None = None
     delimiter: str | None = None
     quote: str = Field(default='"', max_length=1)
@@ -401,6 +522,7 @@ class Table(Part):
     cursor: str | None = None
     overlap_minutes: int = Field(default=10, ge=0)
     deletes: Literal["keep", "sweep"] = "keep"
+    deleted: str | None = None
     optional: bool = False
     guard: Guard = Guard()
     entities: tuple[EntityMapping, ...] = ()
@@ -408,7 +530,12 @@ class Table(Part):
     @property
     def is_database(self) -> bool:
         """Whether the rows come from a database table."""
-        return not self.files and self.rows is None
+        return not self.files and self.rows is None and self.path is None
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether a read begins where the last one ended, and may therefore find nothing."""
+        return self.since is not None or (self.is_database and self.cursor is not None)
 
     @property
     def has_nested_values(self) -> bool:
@@ -420,17 +547,25 @@ class Source(Part):
     """One system that data comes from.
 
     Attributes:
-        kind: Files in a folder, or a SQL database.
+        kind: Files in a folder, a SQL database, or an HTTP API that answers in JSON.
         engine: Kind of database.
         connection: Path of a SQLite file, or a connection string; secret.
         folder: Where the files are.
+        url: Address of the API; the paths of the tables are below it.
+        auth: Who asks.
+        headers: Headers of every request; secret.
+        limits: How hard the API is asked.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
-    kind: Literal["files", "sql"]
+    kind: Literal["files", "sql", "api"]
     engine: Literal["sqlite", "postgres", "mysql"] | None = None
     connection: SecretStr | None = None
     folder: Path
+    url: str | None = None
+    auth: Auth = Auth()
+    headers: dict[str, SecretStr] = {}
+    limits: Limits = Limits()
     encoding: str = "utf-8"
     time_zone: TimeZone | None = None
     date_order: DateOrder | None = None
@@ -496,6 +631,11 @@ class Settings(Part):
     def demo_folder(self) -> Path:
         """Folder of the generated company."""
         return self.home / "demo"
+
+    @property
+    def pages(self) -> Path:
+        """Folder of the pages that APIs answered with."""
+        return self.home / "pages"
 
     @property
     def dbt_models(self) -> Path:
@@ -644,7 +784,9 @@ def _normalise_table(document: LocatedDict, source: LocatedDict, table: LocatedD
     if "missing" in source:
         table["missing"] = _listed(source["missing"]) + _listed(table.get("missing"))
     _merge_guard(document, table)
-    if "format" not in table and "files" in table:
+    if "path" in table:
+        table.setdefault("format", "jsonl")
+    elif "format" not in table and "files" in table:
         table["format"] = _guessed_format(_listed(table["files"]))
     if "entity" in table:
         _write_out_entity(table)
@@ -749,17 +891,18 @@ def _kind_problems(source: LocatedDict, field: str) -> Iterator[Problem]:
             if name in source:
                 text = "is for sources of kind sql; this one is of kind files"
                 yield Problem(source.places[name], f"{field}.{name}", text)
+    yield from api_source_problems(source, field)
 
 
 def _table_problems(source: LocatedDict, table: LocatedDict, field: str) -> Iterator[Problem]:
-    origins = [name for name in ("files", "table", "rows") if table.get(name) is not None]
-    allowed = ("files", "rows") if source.get("kind") == "files" else ("table", "rows")
+    origins = [name for name in ("files", "table", "path", "rows") if table.get(name) is not None]
+    allowed = (_ORIGINS.get(str(source.get("kind")), "table"), "rows")
     for name in origins:
         if name not in allowed:
             text = f"is not for a source of kind {source.get('kind')}; allowed: {', '.join(allowed)}"
             yield Problem(table.places.get(name, table.place), f"{field}.{name}", text)
-    if source.get("kind") == "files" and not origins:
-        yield Problem(table.place, field, "says nothing to read; allowed: files, rows")
+    if source.get("kind") in {"files", "api"} and not origins:
+        yield Problem(table.place, field, f"says nothing to read; allowed: {', '.join(allowed)}")
     if len(origins) > 1:
         yield Problem(table.place, field, f"says {' and '.join(origins)}; allowed: one of them")
     if "files" in origins and table.get("format") is None:
@@ -768,6 +911,11 @@ def _table_problems(source: LocatedDict, table: LocatedDict, field: str) -> Iter
     if source.get("kind") == "sql" and "rows" not in origins and not table.get("key"):
         text = "is required for a database table; name the columns of its primary key"
         yield Problem(table.place, f"{field}.key", text)
+    yield from api_table_problems(table, field)
+
+
+_ORIGINS: Mapping[str, str] = {"files": "files", "sql": "table", "api": "path"}
+"""What says where the rows of a table are, by kind of source; `rows` always may."""
 
 
 # From pydantic's errors to file, line, field and the allowed values.

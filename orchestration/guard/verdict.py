@@ -32,6 +32,7 @@ LOAD_RULES: tuple[tuple[str, Severity, str], ...] = (
         "critical",
         "a delivery must not be empty, unless cem.yml declares the table optional",
     ),
+    ("load.complete", "critical", "as many records must arrive as the source says that it has"),
     ("load.columns_kept", "critical", "every column of earlier loads, and every mapped one, must be there"),
     ("load.types_kept", "critical", "no column may change its type"),
     ("load.columns_known", "warning", "new columns are kept, and not used until cem.yml maps them"),
@@ -94,6 +95,8 @@ def guard_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table
         state=_state(extracted),
         started_at=utc_now(),
     )
+    if extracted.shortfall is not None:
+        return _hold(con, load, [Finding("load.complete", extracted.shortfall)], [])
     if not (extracted.candidates or extracted.deleted) or _is_swept_empty(load, extracted):
         return _judge_nothing(con, load, extracted)
     drift = _drift(con, load)
@@ -128,7 +131,7 @@ def _judge_nothing(con: duckdb.DuckDBPyConnection, load: Load, extracted: Extrac
     if extracted.skipped or extracted.extracted > 0 or table.optional:
         return pass_unchanged(con, load)
     # A read that begins at a cursor finds nothing on a quiet day; a full read must find something.
-    if table.is_database and table.cursor is not None and _promoted_rows(con, load) > 0:
+    if table.is_incremental and _promoted_rows(con, load) > 0:
         return pass_unchanged(con, load)
     finding = Finding(
         "load.not_empty",

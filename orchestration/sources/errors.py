@@ -12,9 +12,11 @@ class SourceError(RuntimeError):
     Attributes:
         is_transient: Whether the same read may work in a moment (a server that is down, a file that
             is still being written), so that a retry makes sense.
+        field: Setting of the table that may have to be corrected.
     """
 
-    def __init__(self, message: str, *, is_transient: bool = False) -> None:
-        """Keep the message and whether a retry makes sense."""
+    def __init__(self, message: str, *, is_transient: bool = False, field: str = "name") -> None:
+        """Keep the message, whether a retry makes sense, and where to correct."""
         super().__init__(message)
         self.is_transient = is_transient
+        self.field = field

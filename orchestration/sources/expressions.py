@@ -40,6 +40,9 @@ def used_columns(con: duckdb.DuckDBPyConnection, table: Table) -> list[Use]:
     uses = [Use(_head(table, name), "key", is_required=True) for name in table.key]
     if table.cursor is not None:
         uses.append(Use(_head(table, table.cursor), "cursor", is_required=True))
+    if table.deleted is not None:
+        found = _in_expression(con, table, "deleted", table.deleted)
+        uses += [Use(name, "deleted", is_required=False) for name in found]
     for mapping in table.entities:
         uses += _of_mapping(con, table, mapping)
     # What we book with a row (file, line, key) may be used too.

@@ -1,7 +1,7 @@
 """Extraction: what a source has that the warehouse does not, as a candidate for the guard.
 
 Belongs here: keys, hashes, versions, deletions, and the state that makes the next read shorter. Does not
-belong here: how a kind of source is read (`files.py`, `databases.py`, `inline.py`), verdicts (`guard/`).
+belong here: how a kind of source is read (`files.py`, `databases.py`, `api.py`, `inline.py`), verdicts (`guard/`).
 
     source ─ Relation ─→ candidate_<source>.<table> ─ less what is known ─→ what the guard judges
 
@@ -23,6 +23,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.settings import Settings, Table
+from orchestration.sources import api
 from orchestration.sources.databases import (
     Database,
     attached,
@@ -52,9 +53,13 @@ SEEN = "cem_seen_keys"
 """Temporary table of all keys a source has, where only its changes were read."""
 
 
+TOLD = "cem_told_deleted"
+"""Temporary table of the rows that say their record was deleted."""
+
+
 @dataclass(frozen=True)
 class StateEntry:
-    """One row of `ops.source_state` to book with the promotion: kind (file, rows, cursor), name, value."""
+    """One row of `ops.source_state` to book with the promotion: kind (file, rows, cursor, request), name, value."""
 
     kind: str
     name: str
@@ -75,6 +80,7 @@ class Extracted:
         deleted: Rows of the candidate table that are not in `extracted`: records gone from the source.
         skipped: Whether nothing was read because nothing changed.
         state: What to remember once the load is promoted.
+        shortfall: What is missing by the source's own count, in words; None when nothing is.
     """
 
     source: str
@@ -86,6 +92,7 @@ class Extracted:
     deleted: int = 0
     skipped: bool = False
     state: tuple[StateEntry, ...] = ()
+    shortfall: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,16 +108,20 @@ class Plan:
     """What is to be read now.
 
     Attributes:
-        parts: Files, or the one database table.
+        parts: Files, or the one database table or endpoint.
         state: What to remember.
         is_complete: Whether all records of the source are read, so that those missing are gone.
         all_keys: SELECT of all keys, where only changes are read.
+        next_cursor: Gives what to remember of the greatest cursor of the rows (None: nothing).
+        shortfall: What is missing by the source's own count, in words.
     """
 
     parts: Sequence[Part]
     state: Sequence[StateEntry] = ()
     is_complete: bool = True
     all_keys: str | None = None
+    next_cursor: Callable[[str | None], str | None] | None = None
+    shortfall: str | None = None
 
 
 def extract_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, load_id: str) -> Extracted:
@@ -150,6 +161,8 @@ def plan_reading(
     settings: Settings,
     table: Table,
     known: Mapping[tuple[str, str], str],
+    *,
+    is_preview: bool = False,
 ) -> Iterator[Plan | None]:
     """What of a table is to be read; None when nothing changed. What it opened is closed afterwards.
 
@@ -158,6 +171,7 @@ def plan_reading(
         settings: The settings.
         table: The source table.
         known: Values of `ops.source_state` by kind and name; empty to read everything.
+        is_preview: Whether the first page of an API will do.
 
     Raises:
         SourceError: The source cannot be opened as configured.
@@ -169,6 +183,9 @@ def plan_reading(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=folder) as copies:
             yield _files_plan(con, settings, table, known, Path(copies))
+    elif table.path is not None:
+        with api.api_reading(con, settings, table, known, first_page_only=is_preview) as reading:
+            yield _api_plan(table, reading, known)
     else:
         with attached(con, settings.source(table.source)) as database:
             yield _database_plan(con, database, table, known)
@@ -237,6 +254,18 @@ def _database_plan(
     return Plan([part], state, is_complete=False, all_keys=all_keys)
 
 
+def _api_plan(table: Table, reading: api.Reading, known: Mapping[tuple[str, str], str]) -> Plan:
+    parts = [] if reading.relation is None else [Part(reading.relation, partial(api.reading_error, table))]
+    if table.since is None:
+        return Plan(parts, shortfall=reading.shortfall)
+
+    def next_cursor(latest: str | None) -> str | None:
+        return api.next_cursor(table, latest, reading.began, known.get(("cursor", table.cursor or "")))
+
+    state = [StateEntry("request", table.path or "", reading.request)]
+    return Plan(parts, state, reading.is_complete, reading.all_keys, next_cursor, reading.shortfall)
+
+
 # The candidate
 
 
@@ -265,9 +294,11 @@ class _Candidate:
         for part in plan.parts:
             self._read(part)
         read = self._count()
-        state = [*plan.state, *self._cursor_entry()]
+        state = [*plan.state, *self._cursor_entry(plan)]
         unchanged, gone = self._find_gone(plan, read)
         self._find_dropped(plan)
+        if self._table.deleted is not None:
+            gone = self._find_deleted(self._table.deleted, gone)
         dropped = self._delete_dropped(read)
         self._append_gone(gone)
         if read == 0 and self._table.optional and not self._raw_columns:
@@ -281,6 +312,7 @@ class _Candidate:
             candidates=read - dropped,
             deleted=gone,
             state=tuple(state),
+            shortfall=plan.shortfall,
         )
 
     def _columns_of(self, schema: str) -> dict[str, str]:
@@ -421,10 +453,13 @@ class _Candidate:
     def _text(self, column: str) -> str:
         return column_text(self._table, column)
 
-    def _cursor_entry(self) -> list[StateEntry]:
-        if self._table.cursor is None or not self._table.is_database:
+    def _cursor_entry(self, plan: Plan) -> list[StateEntry]:
+        if self._table.cursor is None or not self._table.is_incremental:
             return []
         row = self._con.execute(f"select max(_cursor) from {self._name}").fetchone()
+        if plan.next_cursor is not None:
+            value = plan.next_cursor(row[0] if row else None)
+            return [] if value is None else [StateEntry("cursor", self._table.cursor, value)]
         if row is None or row[0] is None:
             return []
         return [StateEntry("cursor", self._table.cursor, cursor_state(row[0], self._loaded_at))]
@@ -446,6 +481,8 @@ class _Candidate:
         differ and are equally new stay, for the guard to refuse.
         """
         newest = "order by _cursor desc nulls last, _source_file desc nulls last"
+        if self._table.path is not None:
+            newest += ", _source_row desc"  # of what an API gave twice, the later page was read later
         several = f"select _key from {self._name} group by _key having count(*) > 1"
         return (
             "select row_id from (select rowid as row_id, "
@@ -509,6 +546,27 @@ class _Candidate:
         self._con.execute(f"create or replace temp table {SEEN} as {gone}")
         row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
         return unchanged, int(row[0]) if row else 0
+
+    def _find_deleted(self, condition: str, gone: int) -> int:
+        """Leave out the rows that say their record was deleted, and note the promoted ones among these.
+
+        Returns:
+            Records that are gone, those found by a sweep included.
+        """
+        self._con.execute(
+            f"create or replace temp table {TOLD} as select rowid as row_id, _key from {self._name} "
+            f"where ({condition}) and rowid not in (select row_id from {DROPPED})"
+        )
+        self._con.execute(f"insert into {DROPPED} select row_id from {TOLD}")
+        if not self._raw_columns:
+            return gone
+        swept = f" union select _key from {SEEN}" if gone else ""
+        self._con.execute(
+            f"create or replace temp table {SEEN} as select _key from {self._raw} where _deleted_at is null "
+            f"and _key in (select _key from {TOLD}){swept}"
+        )
+        row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
+        return int(row[0]) if row else 0
 
     def _append_gone(self, gone: int) -> None:
         if not gone:

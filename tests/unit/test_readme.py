@@ -17,6 +17,8 @@ PARTS = {
     "schedule": settings.Schedule,
     "publish": settings.Publish,
     "engine": settings.Engine,
+    "paging": settings.Paging,
+    "limits": settings.Limits,
 }
 
 
@@ -25,7 +27,18 @@ def test_every_setting_is_in_the_reference(name):
     assert f"`{name}`" in README
 
 
-@pytest.mark.parametrize("model", [settings.Source, settings.Table, settings.ColumnMapping, settings.EntityMapping])
+@pytest.mark.parametrize(
+    "model",
+    [
+        settings.Source,
+        settings.Table,
+        settings.ColumnMapping,
+        settings.EntityMapping,
+        settings.Auth,
+        settings.Since,
+        settings.KeysRequest,
+    ],
+)
 def test_every_field_of_a_source_is_in_the_reference(model):
     internal = {"source", "guard"}
     missing = [name for name in model.model_fields if f"`{name}`" not in README and name not in internal]
