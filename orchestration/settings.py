@@ -441,7 +441,7 @@ class Since(Part):
     start: str | int = 0
 
 
-class KeysRequest(Part):
+class SweepRequest(Part):
     """The request that lists the keys of all records, where `deletes: sweep` goes with increments.
 
     Attributes:
@@ -469,7 +469,7 @@ class Table(Part):
         records: Place of the list of records in a response, dotted; by default the response is the list.
         paging: How the pages follow each other.
         since: How the API is told where the last read ended; without it every read is a full one.
-        keys: Request for all keys, for `deletes: sweep` with `since`.
+        sweep: Request for all keys, for `deletes: sweep` with `since`.
         format: Format of the files, guessed from their names by default.
         delimiter: Field separator of CSV; `whitespace` for columns aligned by blanks; guessed by default.
         quote: Quotation mark of CSV.
@@ -504,7 +504,7 @@ class Table(Part):
     records: str | None = None
     paging: Paging = Paging()
     since: Since | None = None
-    keys: KeysRequest | None = None
+    sweep: SweepRequest | None = None
     format: Literal["csv", "jsonl", "parquet", "excel"] | None = None
     delimiter: str | None = None
     quote: str = Field(default='"', max_length=1)

@@ -132,8 +132,8 @@ def api_reading(
         relation = pages_relation(table, pulls[0], main.records, main.path)
         shortfall = None if first_page_only else _shortfall(con, table, pulls[0], relation)
         all_keys = None
-        if since is not None and table.keys is not None and not first_page_only:
-            given = table.keys.model_dump(exclude_none=True)
+        if since is not None and table.sweep is not None and not first_page_only:
+            given = table.sweep.model_dump(exclude_none=True)
             listing = replace(main, **given)
             pulls.append(_pull(source, table, listing, None, folder / source.name / f"{table.name}.keys", False))
             keys = pages_relation(table, pulls[1], listing.records, listing.path)

@@ -19,7 +19,7 @@ AFTER = "{after}"
 
 SOURCE_FIELDS = ("url", "auth", "headers", "limits")
 
-TABLE_FIELDS = ("params", "body", "records", "paging", "since", "keys")
+TABLE_FIELDS = ("params", "body", "records", "paging", "since", "sweep")
 
 AUTH_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "none": ((), ()),
@@ -76,7 +76,7 @@ def api_table_problems(table: LocatedDict, field: str) -> Iterator[Problem]:
         yield Problem(table.places["format"], f"{field}.format", "is for files; an API answers in JSON")
     yield from _kind_problems(table, "paging", PAGING_FIELDS, ("total", "count"), field)
     yield from _placeholder_problems(table, field)
-    yield from _keys_problems(table, field)
+    yield from _sweep_problems(table, field)
 
 
 def _kind_problems(
@@ -122,14 +122,14 @@ def _placeholder_problems(table: LocatedDict, field: str) -> Iterator[Problem]:
         yield Problem(table.place, f"{field}.paging", f"of type key is required, because {AFTER} is used")
 
 
-def _keys_problems(table: LocatedDict, field: str) -> Iterator[Problem]:
-    is_sweep, has_keys = table.get("deletes") == "sweep", table.get("keys") is not None
-    if is_sweep and table.get("since") is not None and not has_keys:
-        text = "with `since` needs `keys`, a request for all keys; without it nothing tells what is gone"
+def _sweep_problems(table: LocatedDict, field: str) -> Iterator[Problem]:
+    is_sweep, has_request = table.get("deletes") == "sweep", table.get("sweep") is not None
+    if is_sweep and table.get("since") is not None and not has_request:
+        text = "with `since` needs `sweep`, a request for all keys; without it nothing tells what is gone"
         yield Problem(table.places["deletes"], f"{field}.deletes", text)
-    if has_keys and not (is_sweep and table.get("since") is not None):
+    if has_request and not (is_sweep and table.get("since") is not None):
         text = "is for `deletes: sweep` with `since`; any other read sees all keys, or needs none"
-        yield Problem(table.places["keys"], f"{field}.keys", text)
+        yield Problem(table.places["sweep"], f"{field}.sweep", text)
 
 
 def _holds(table: LocatedDict, placeholder: str) -> bool:

@@ -410,7 +410,7 @@ def test_a_full_read_sweeps(desk: Desk) -> None:
 
 
 def test_increments_sweep_by_a_list_of_keys(desk: Desk) -> None:
-    desk.configure(SINCE + "deletes: sweep\nkeys: {path: /ids, params: {fields: id}, records: ids}")
+    desk.configure(SINCE + "deletes: sweep\nsweep: {path: /ids, params: {fields: id}, records: ids}")
     filtered = since_filter(desk)
 
     def answer(call: Call) -> Any:

@@ -36,7 +36,7 @@ def test_every_setting_is_in_the_reference(name):
         settings.EntityMapping,
         settings.Auth,
         settings.Since,
-        settings.KeysRequest,
+        settings.SweepRequest,
     ],
 )
 def test_every_field_of_a_source_is_in_the_reference(model):
