@@ -81,7 +81,8 @@ end
 
 {#-
     The bound of a figure by the kind of interval its metric declares. Reads the columns interval_kind, multiplier,
-    numerator, denominator, n, n_eff, sum and sum_sq. Weighted figures are treated as n_eff unweighted ones.
+    numerator, denominator, n, n_eff, sum and sum_sq, and of quantiles, whose bounds are values of the records,
+    quantile_low and quantile_high. Weighted figures are treated as n_eff unweighted ones.
 -#}
 {% macro interval_bound(side) -%}
 multiplier * case interval_kind
@@ -93,6 +94,8 @@ multiplier * case interval_kind
         'n_eff'
     ) }}
     when 't' then {{ t_bound(side, 'n', 'sum', 'sum_sq') }}
+    when 'order_statistic' then quantile_{{ 'low' if side == '-' else 'high' }}
+    when 'kaplan_meier' then quantile_{{ 'low' if side == '-' else 'high' }}
     when 'poisson' then {{ byar_bound(side, 'numerator') }} / denominator
 end
 {%- endmacro %}

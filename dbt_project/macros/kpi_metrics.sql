@@ -8,7 +8,8 @@
                     or too old);
         transition  customers active when the period began, by what became of them when it ended.
     slices are the dimensions a metric is cut by, beside the whole.
-    records_part names the part that the records behind a cell add up to, records_model the model that holds them.
+    records_part names the part that the records behind a cell add up to, records_model the model that holds them,
+    under the name of the metric, or of records_metric where one set of records serves several metrics.
 -#}
 {% macro kpi_metrics() -%}
 {%- set declared %}
@@ -423,6 +424,97 @@
       Sum of minutes.
   denominator_meaning: >-
       Tickets with a measured reply.
+  records_part: n
+  source_models: fct_ticket, fct_order, dim_customer
+  records_model: int_kpi_ticket__observed
+  owner: Customer service
+{%- for clock in ('', 'business_') %}
+{%- set minutes = 'first_response_' ~ clock ~ 'minutes' %}
+{%- set hours = ' of the business schedule' if clock else '' %}
+{%- for statistic in ('median', 'p90') %}
+- metric: {{ minutes }}_{{ statistic }}
+  name: First response time{{ ' in business hours' if clock }}, {{ 'median' if statistic == 'median' else '90 %' }}
+  definition: >-
+      Minutes{{ hours }} within which
+      {{ 'half' if statistic == 'median' else 'nine of ten' }} of the tickets created in the period that have a
+      public human reply got it.
+      {{ 'The mean of the two values in the middle, where there are two.' if statistic == 'median' else
+         'The smallest value that nine tenths of the values do not exceed.' }}
+      The interval is between two of the values themselves, by their exact ranks; without an upper bound where
+      there are too few values for one. Quantiles do not add up: those of other slices are taken of the column
+      of minutes in fct_ticket.
+  formula: >-
+      {{ 'median' if statistic == 'median' else '90th percentile' }} of minutes
+  unit: minutes
+  multiplier: 1
+  direction: lower_is_better
+  interval_kind: order_statistic
+  period_kind: flow
+  slices: [channel, region, segment, product_line]
+  n_meaning: >-
+      Tickets with a measured reply, by the day they were created.
+  n_invalid_meaning: >-
+      Tickets without a reply so far{{ ', or without a business schedule' if clock }}.
+  numerator_meaning: >-
+      None: a quantile is no ratio.
+  denominator_meaning: >-
+      None: a quantile is no ratio.
+  records_part: n
+  source_models: fct_ticket, fct_order, dim_customer
+  records_model: int_kpi_ticket__observed
+  records_metric: {{ minutes }}
+  owner: Customer service
+{%- endfor %}
+- metric: {{ minutes }}_km_median
+  name: First response time{{ ' in business hours' if clock }}, Kaplan-Meier median
+  definition: >-
+      Minutes{{ hours }} within which half of the tickets created in the period get a public human reply,
+      by the Kaplan-Meier estimate: a ticket without one counts as waiting as long as it has, until its
+      resolution or now. Not shown where half have not been answered yet. The interval is that of the curve at
+      one half (Greenwood, on the scale of log(-log)); without an upper bound where the curve has none. Those
+      of other slices are taken of waited_{{ clock }}minutes and is_answered in fct_ticket.
+  formula: >-
+      first minute at which the estimated share without a reply is one half or less
+  unit: minutes
+  multiplier: 1
+  direction: lower_is_better
+  interval_kind: kaplan_meier
+  period_kind: flow
+  slices: [channel, region, segment, product_line]
+  n_meaning: >-
+      Tickets somebody waits on, with or without a reply, by the day they were created.
+  n_invalid_meaning: >-
+      {{ 'Tickets without a business schedule.' if clock else 'Always 0.' }}
+  numerator_meaning: >-
+      None: a quantile is no ratio.
+  denominator_meaning: >-
+      None: a quantile is no ratio.
+  records_part: n
+  source_models: fct_ticket, fct_order, dim_customer
+  records_model: int_kpi_wait__observed
+  owner: Customer service
+{%- endfor %}
+- metric: unanswered_rate
+  name: Unanswered tickets
+  definition: >-
+      Share of the tickets created in the period without a public human reply so far, among those somebody
+      waits on; its numerator is their number. Tickets merged into another one wait there.
+  formula: >-
+      tickets without a reply / tickets somebody waits on
+  unit: share from 0 to 1
+  multiplier: 1
+  direction: lower_is_better
+  interval_kind: wilson
+  period_kind: flow
+  slices: [channel, region, segment, product_line]
+  n_meaning: >-
+      Tickets somebody waits on, by the day they were created.
+  n_invalid_meaning: >-
+      Always 0.
+  numerator_meaning: >-
+      Tickets without a reply so far.
+  denominator_meaning: >-
+      Tickets somebody waits on.
   records_part: n
   source_models: fct_ticket, fct_order, dim_customer
   records_model: int_kpi_ticket__observed

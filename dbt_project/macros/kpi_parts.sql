@@ -96,7 +96,9 @@ coalesce(cast(sum_wx as double), cast(sum_x as double), 0) as numerator,
 {% macro kpi_value(parts, metric) -%}
 case
             when {{ effective_n(parts) }} >= {{ suppressed_below() }}
-                then {{ metric }}.multiplier * {{ parts }}.numerator / nullif({{ parts }}.denominator, 0)
+                then {{ metric }}.multiplier * coalesce(
+                    {{ parts }}.quantile, {{ parts }}.numerator / nullif({{ parts }}.denominator, 0)
+                )
         end
 {%- endmacro %}
 

@@ -52,7 +52,7 @@ inner join {{ ref('dim_period') }} as periods
         and records.level > 0
     {%- endif %}
 where
-    records.metric = '{{ metric }}'
+    records.metric = '{{ declared[0].records_metric or metric }}'
     and periods.calendar = '{{ calendar }}'
     and periods.period_grain = '{{ period_grain }}'
     {%- if period_start is not none %}

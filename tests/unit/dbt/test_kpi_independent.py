@@ -12,12 +12,14 @@ import math
 import os
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,8 @@ TABLES = {
     " monthly_amount decimal(18, 4), currency text",
     "fct_ticket": "ticket_key text, customer_id text, order_key text, channel text, created_date date,"
     " resolved_date date, is_complaint boolean, is_merged boolean, is_answered boolean, first_response_minutes double,"
-    " first_response_business_minutes double, is_fcr_7d boolean, is_fcr_14d boolean, is_fcr_30d boolean",
+    " first_response_business_minutes double, waited_minutes double, waited_business_minutes double,"
+    " is_fcr_7d boolean, is_fcr_14d boolean, is_fcr_30d boolean",
     "fct_survey_response": "response_key text, survey_key text, survey_name text, survey_kind text, metric text,"
     " customer_id text, person_key text, order_key text, channel text, answered_at timestamp, answered_date date,"
     " score double, scale_min integer, scale_max integer, is_valid boolean, directed_score double, score_100 double,"
@@ -226,7 +229,8 @@ def _add_tickets(facts: Facts, rng: random.Random, ids: list[str], moment: Calla
         created = moment().date()
         resolved = rng.choice([None, created + timedelta(days=rng.randrange(9))])
         answered = rng.choice([True, True, True, False, None])
-        minutes = round(rng.lognormvariate(4, 1), 3) if answered else None
+        waited = None if answered is None else round(rng.lognormvariate(4, 1), rng.choice([-1, 3]))
+        open_minutes = None if waited is None else rng.choice([round(waited / 3, 3), None])
         facts["fct_ticket"].append(
             {
                 "ticket_key": f"t{i:03}",
@@ -238,8 +242,10 @@ def _add_tickets(facts: Facts, rng: random.Random, ids: list[str], moment: Calla
                 "is_complaint": rng.random() < 0.3,
                 "is_merged": rng.random() < 0.1,
                 "is_answered": answered,
-                "first_response_minutes": minutes,
-                "first_response_business_minutes": minutes and rng.choice([round(minutes / 3, 3), None]),
+                "first_response_minutes": waited if answered else None,
+                "first_response_business_minutes": open_minutes if answered else None,
+                "waited_minutes": waited,
+                "waited_business_minutes": open_minutes,
                 **{
                     f"is_fcr_{days}d": rng.choice([True, False])
                     if resolved and resolved + timedelta(days=days) <= AS_OF
@@ -458,6 +464,9 @@ def flows(company: Company) -> dict[str, list[Record]]:
             lambda row: row["is_answered"] is not None,
             lambda row, name=name: row[name],
         )
+    found["unanswered_rate"] = company.tickets(
+        "created_date", lambda row: row["is_answered"] is not None, lambda row: float(not row["is_answered"])
+    )
     return found
 
 
@@ -539,11 +548,13 @@ def recurring(subscriptions: list[Row], day: date) -> tuple[float, bool]:
     return total, unknown
 
 
+def reliability_of(n: float) -> str:
+    return "suppressed" if n < SETTINGS["suppressed_below"] else "low" if n < SETTINGS["low_below"] else "ok"
+
+
 def figures(metric: str, numerator: float, denominator: float, n: int, n_eff: float, squares: float) -> Row:
     """Value and interval by the formulas of the definitions."""
-    reliability = (
-        "suppressed" if n_eff < SETTINGS["suppressed_below"] else "low" if n_eff < SETTINGS["low_below"] else "ok"
-    )
+    reliability = reliability_of(n_eff)
     if reliability == "suppressed" or denominator == 0:
         return {"value": None, "ci_low": None, "ci_high": None, "reliability": reliability}
     mean = numerator / denominator
@@ -608,6 +619,81 @@ def parts_of(metric: str, cell: Cell) -> Row:
         "n_invalid": cell.invalid,
         **figures(metric, numerator, total, len(pairs), n_eff, squares),
     }
+
+
+def rank_interval(values: list[float], share: float) -> tuple[float | None, float | None]:
+    """The order statistics that hold a quantile with 95 %, each side missing at most 2.5 %."""
+    n = len(values)
+    lower = max((k for k in range(1, n + 1) if stats.binom.cdf(k - 1, n, share) <= 0.025), default=None)
+    upper = min((k for k in range(1, n + 1) if stats.binom.cdf(k - 1, n, share) >= 0.975), default=None)
+    return values[lower - 1] if lower else None, values[upper - 1] if upper else None
+
+
+def kaplan_meier_median(waits: list[tuple[float, bool]]) -> tuple[float | None, float | None, float | None]:
+    """First time at which the curve, and each of its log-log bands, is at one half or below."""
+    survival, variance = Fraction(1), 0.0
+    found: list[float | None] = [None, None, None]
+    for time in sorted({time for time, answered in waits if answered}):
+        at_risk = sum(other >= time for other, _ in waits)
+        ended = sum(other == time and answered for other, answered in waits)
+        survival *= 1 - Fraction(ended, at_risk)
+        bands = [float(survival)] * 3
+        if survival:
+            variance += ended / (at_risk * (at_risk - ended))
+            half = Z * math.sqrt(variance) / abs(math.log(survival))
+            bands[1:] = [float(survival) ** math.exp(half), float(survival) ** math.exp(-half)]
+        else:
+            bands[2] = 1.0  # at its end the curve has no upper band
+        reached = [survival <= Fraction(1, 2), bands[1] <= 0.5, bands[2] <= 0.5]
+        found = [time if old is None and now else old for old, now in zip(found, reached, strict=True)]
+    return found[0], found[1], found[2]
+
+
+def quantile_cells(company: Company, periods: list[Period]) -> Iterator[tuple[Key, Row]]:
+    """Median, 90 % and Kaplan-Meier median of the waits."""
+    for clock in ("", "business_"):
+        tickets = company.tickets(
+            "created_date",
+            lambda row: row["is_answered"] is not None,
+            lambda row, clock=clock: (row[f"waited_{clock}minutes"], row["is_answered"]),
+        )
+        for (name, value), members in by_slice(tickets).items():
+            for period in periods:
+                inside = [record.value for record in members if period.start <= record.day <= period.last]
+                if inside:
+                    for statistic, row in quantiles_of(inside).items():
+                        yield key_of(f"first_response_{clock}minutes_{statistic}", period, name, value), row
+
+
+def quantiles_of(waits: list[Any]) -> dict[str, Row]:
+    known = [(minutes, answered) for minutes, answered in waits if minutes is not None]
+    values = sorted(minutes for minutes, answered in known if answered)
+    n = len(values)
+    middle = None if not n else statistics.median(values)
+    high = None if not n else values[math.ceil(n * Fraction(9, 10)) - 1]
+    found = {
+        "median": (n, middle, *(rank_interval(values, 0.5) if n else (None, None))),
+        "p90": (n, high, *(rank_interval(values, 0.9) if n else (None, None))),
+        "km_median": (len(known), *kaplan_meier_median(known)),
+    }
+    rows = {}
+    for statistic, (count, figure, low, up) in found.items():
+        reliability = reliability_of(count)
+        if reliability == "suppressed" or figure is None:
+            figure = low = up = None
+        elif low is None:
+            low = 0.0
+        rows[statistic] = {
+            "numerator": None,
+            "denominator": None,
+            "n": count,
+            "n_invalid": len(waits) - count,
+            "value": figure,
+            "ci_low": low,
+            "ci_high": up,
+            "reliability": reliability,
+        }
+    return rows
 
 
 def value_cells(company: Company, periods: list[Period]) -> Iterator[tuple[Key, Row]]:
@@ -732,6 +818,7 @@ def recompute(facts: Facts) -> dict[Key, Row]:
     periods = all_periods(first)
     cells = {
         **dict(record_cells(company, periods)),
+        **dict(quantile_cells(company, periods)),
         **dict(value_cells(company, periods)),
         **dict(retention_cells(company, periods)),
         **dict(revenue_cells(company, periods)),
@@ -836,7 +923,7 @@ def same(ours: object, theirs: object, leeway: float) -> bool:
 
 def leeway_of(row: Row, name: str) -> float:
     """Parts and figures are exact; the t quantile in SQL is an expansion, good to five digits of the width."""
-    if name in ("ci_low", "ci_high") and row["value"] is not None:
+    if name in ("ci_low", "ci_high") and row["value"] is not None and row["ci_high"] is not None:
         return 1e-9 + 1e-5 * (row["ci_high"] - row["ci_low"])
     return 1e-9
 

@@ -21,6 +21,10 @@ complaints as (
     select * from {{ ref('int_kpi_complaint__summed') }}
 ),
 
+waits as (
+    select * from {{ ref('int_kpi_wait__summed') }}
+),
+
 periods as (
     select * from {{ ref('dim_period') }}
 ),
@@ -34,7 +38,10 @@ parts as (
         period_start,
         slice,
         slice_value,
-        {{ select_parts_of_moments() }}
+        {{ select_parts_of_moments() }},
+        cast(null as double) as quantile,
+        cast(null as double) as quantile_low,
+        cast(null as double) as quantile_high
     from {{ family }}
     union all
     {%- endfor %}
@@ -51,7 +58,10 @@ parts as (
         n_invalid,
         cast(numerator as double) as sum,
         case when metric <> 'revenue_churn_rate' then cast(numerator as double) end as sum_sq,
-        case when metric = 'revenue_churn_rate' then cast(level_sq as double) end as sum_weight_sq
+        case when metric = 'revenue_churn_rate' then cast(level_sq as double) end as sum_weight_sq,
+        null as quantile,
+        null as quantile_low,
+        null as quantile_high
     from transitions
     union all
     select
@@ -67,8 +77,30 @@ parts as (
         0 as n_invalid,
         cast(complaints as double) as sum,
         cast(null as double) as sum_sq,
-        cast(null as double) as sum_weight_sq
+        cast(null as double) as sum_weight_sq,
+        null as quantile,
+        null as quantile_low,
+        null as quantile_high
     from complaints
+    union all
+    select
+        metric,
+        calendar,
+        period_grain,
+        period_start,
+        slice,
+        slice_value,
+        null as numerator,
+        null as denominator,
+        n,
+        n_invalid,
+        null as sum,
+        null as sum_sq,
+        null as sum_weight_sq,
+        quantile,
+        quantile_low,
+        quantile_high
+    from waits
 ),
 
 combined as (
@@ -87,6 +119,9 @@ combined as (
         parts.sum,
         parts.sum_sq,
         parts.sum_weight_sq,
+        parts.quantile,
+        parts.quantile_low,
+        parts.quantile_high,
         periods.is_complete
     from parts
     inner join periods

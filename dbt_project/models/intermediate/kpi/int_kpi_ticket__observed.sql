@@ -50,6 +50,15 @@ by_metric as (
     {%- endfor %}
     select
         *,
+        'unanswered_rate' as metric,
+        created_date as observed_date,
+        true as is_counted,
+        cast(not is_answered as integer) as value
+    from sliced
+    where is_answered is not null
+    union all
+    select
+        *,
         'complaint_rate' as metric,
         created_date as observed_date,
         true as is_counted,

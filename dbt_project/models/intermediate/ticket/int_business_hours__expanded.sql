@@ -48,6 +48,8 @@ weekday_hours as (
         schedule_key,
         time_zone,
         weekday,
+        coalesce(valid_from, date '0001-01-01') as valid_from,
+        coalesce(valid_until, date '9999-12-31') as valid_until,
         cast(split_part(opens, ':', 1) as integer) * 60 + cast(split_part(opens, ':', 2) as integer)
             as opens_minute,
         cast(split_part(closes, ':', 1) as integer) * 60 + cast(split_part(closes, ':', 2) as integer)
@@ -79,7 +81,9 @@ local_hours as (
         ) as local_closed_at
     from weekday_hours
     inner join calendar
-        on weekday_hours.weekday = isodow(calendar.local_date)
+        on
+            weekday_hours.weekday = isodow(calendar.local_date)
+            and calendar.local_date between weekday_hours.valid_from and weekday_hours.valid_until
     left join holidays
         on
             weekday_hours.schedule_key = holidays.schedule_key

@@ -56,7 +56,8 @@ final as (
         reliability,
         is_complete,
         restated_at,
-        previous_value
+        previous_value,
+        case when restated_at is not null then value - previous_value end as restated_by
     from bounded
 )
 

@@ -4,6 +4,7 @@
 -#}
 {%- set key = ['metric', 'calendar', 'period_grain', 'period_start', 'slice', 'slice_value'] %}
 {%- set compared = ['numerator', 'denominator', 'n', 'sum', 'sum_sq', 'sum_weight_sq'] %}
+{%- set compared = compared + ['quantile', 'quantile_low', 'quantile_high'] %}
 {%- set published = load_relation(this) if execute and flags.WHICH in ('build', 'run') else none %}
 {%- if published is not none and published.is_table %}
     {%- set stored = adapter.get_columns_in_relation(published) | map(attribute='name') | list %}
@@ -87,6 +88,9 @@ final as (
         sum,
         sum_sq,
         sum_weight_sq,
+        quantile,
+        quantile_low,
+        quantile_high,
         is_complete,
         restated_at,
         previous_value
