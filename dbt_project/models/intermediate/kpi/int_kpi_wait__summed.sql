@@ -12,7 +12,7 @@ days as (
     select * from {{ ref('int_kpi_day__mapped') }}
 ),
 
--- A cell is known by a number while its records are put in order.
+-- Cells are known by numbers while their records are put in order.
 day_periods as (
     select
         date_day,
@@ -39,21 +39,9 @@ record_slices as (
         is_counted,
         is_answered,
         value,
-        'all' as slice,
-        'all' as slice_value
+        unnest(['all', '{{ dimensions | join("', '") }}']) as slice, -- noqa: LT05
+        unnest(['all', {{ dimensions | join(', ') }}]) as slice_value
     from records
-    {%- for dimension in dimensions %}
-    union all
-    select
-        metric,
-        observed_date,
-        is_counted,
-        is_answered,
-        value,
-        '{{ dimension }}' as slice,
-        {{ dimension }} as slice_value
-    from records
-    {%- endfor %}
 ),
 
 numbered as (
@@ -72,86 +60,131 @@ slices as (
     from numbered
 ),
 
+-- One number holds a wait, in ten-thousandths of a minute, and whether it goes on: put in order, an answer comes before
+-- a wait that has lasted as long. Sorted lists are an order of magnitude cheaper than windows over cells.
 placed as (
     select
         numbered.slice_id,
         day_periods.period_id,
         numbered.is_counted,
         numbered.is_answered,
-        numbered.value
+        cast(numbered.value * 10000 as bigint) * 2 + case when numbered.is_answered then 0 else 1 end as code
     from numbered
     inner join day_periods
         on numbered.observed_date = day_periods.date_day
 ),
 
-counted as (
+cells as (
     select
         slice_id,
         period_id,
+        count(*) as total,
         count(*) filter (where is_counted) as known,
         count(*) filter (where is_counted and is_answered) as answered,
-        count(*) as total
+        list_sort(list(code) filter (where is_counted)) as codes,
+        list_sort(list(code) filter (where is_counted and is_answered)) as answer_codes
     from placed
     group by slice_id, period_id
 ),
 
--- An answer comes before a wait that ends at the same minute without one.
-ordered as (
+-- The list keeps its order, and so does a running sum that has no order of its own.
+unfolded as (
     select
-        placed.slice_id,
-        placed.period_id,
-        placed.value,
-        placed.is_answered,
-        counted.answered,
-        counted.known - row_number() over record_order + 1 as at_risk,
-        count(*) filter (where placed.is_answered) over record_order as answer_rank,
-        coalesce(lead(placed.value) over record_order <> placed.value, true) as is_last_of_value
-    from placed
-    inner join counted
-        on
-            placed.slice_id = counted.slice_id
-            and placed.period_id = counted.period_id
-    where placed.is_counted
-    window record_order as (
-        partition by placed.slice_id, placed.period_id
-        order by placed.value asc, placed.is_answered desc
-        rows between unbounded preceding and current row
-    )
+        slice_id,
+        period_id,
+        known,
+        unnest(codes) as code,
+        unnest(codes[2:]) as next_code,
+        generate_subscripts(codes, 1) as position
+    from cells
+    where known >= {{ suppressed_below() }}
 ),
 
--- Kaplan-Meier as in mart_subscription_survival, one record after the other, which at the last of equal values
--- comes to the same.
-accumulated as (
+at_risks as (
     select
         *,
-        sum(case when is_answered and at_risk > 1 then ln(1 - 1 / cast(at_risk as double)) end) over waits_so_far
-            as log_survival,
-        sum(case when is_answered and at_risk > 1 then 1 / (cast(at_risk as double) * (at_risk - 1)) end)
-            over waits_so_far as greenwood_sum,
-        is_answered and at_risk = 1 as is_extinct
-    from ordered
-    window waits_so_far as (
-        partition by slice_id, period_id
-        order by at_risk desc
-        rows between unbounded preceding and current row
-    )
+        code % 2 = 0 as is_answer,
+        cast(known - position + 1 as double) as at_risk
+    from unfolded
+),
+
+-- Kaplan-Meier as in mart_subscription_survival, one record after the other, which at the last of equal waits comes to
+-- the same. The sums run over all cells and are exact decimals, so that what came before can be taken off.
+steps as (
+    select
+        *,
+        cast(case when is_answer and at_risk > 1 then ln(1 - 1 / at_risk) else 0 end as decimal(38, 18)) as log_step,
+        cast(case when is_answer and at_risk > 1 then 1 / (at_risk * (at_risk - 1)) else 0 end as decimal(38, 18))
+            as greenwood_step
+    from at_risks
+),
+
+running as (
+    select
+        *,
+        sum(log_step) over (rows between unbounded preceding and current row) as log_sum, -- noqa: PRS
+        sum(greenwood_step) over (rows between unbounded preceding and current row) as greenwood_sum -- noqa: PRS
+    from steps
+),
+
+starts as (
+    select
+        slice_id,
+        period_id,
+        log_sum - log_step as log_before,
+        greenwood_sum - greenwood_step as greenwood_before
+    from running
+    where position = 1
+),
+
+accumulated as (
+    select
+        running.slice_id,
+        running.period_id,
+        running.code // 2 as wait,
+        running.at_risk = 1 as is_extinct,
+        cast(running.log_sum - starts.log_before as double) as log_survival,
+        cast(running.greenwood_sum - starts.greenwood_before as double) as greenwood
+    from running
+    inner join starts
+        on
+            running.slice_id = starts.slice_id
+            and running.period_id = starts.period_id
+    -- The curve falls at answers; where several have one wait, it is known at the last of them.
+    where
+        running.is_answer
+        and running.code is distinct from running.next_code
 ),
 
 estimated as (
     select
-        *,
-        case when is_extinct then 0 else exp(coalesce(log_survival, 0)) end as survival,
-        case when log_survival < 0 and not is_extinct then {{ z95() }} * sqrt(greenwood_sum) / abs(log_survival) end
+        slice_id,
+        period_id,
+        wait,
+        case when is_extinct then 0 else exp(log_survival) end as survival,
+        case when not is_extinct and log_survival < 0 then {{ z95() }} * sqrt(greenwood) / abs(log_survival) end
             as half_width
     from accumulated
+),
+
+-- The leeway holds the rounding of logarithms, far below one record.
+crossings as (
+    select
+        slice_id,
+        period_id,
+        min(wait) filter (where survival <= 0.5 + 1e-9) as km_median,
+        min(wait) filter (where power(survival, exp(coalesce(half_width, 0))) <= 0.5 + 1e-9) as km_median_low,
+        min(wait) filter (where power(survival, exp(-half_width)) <= 0.5 + 1e-9) as km_median_high
+    from estimated
+    group by slice_id, period_id
 ),
 
 -- The ranks between which a quantile lies: exact, from the binomial distribution of the values below it. Beyond
 -- seven standard deviations nothing is left of it.
 sample_sizes as (
     select distinct answered
-    from counted
-    where answered > 0
+    from cells
+    where answered >= {{ suppressed_below() }}
 ),
 
 below_counts as (
@@ -197,51 +230,41 @@ bounds as (
     group by statistic, answered
 ),
 
-ranked as (
-    select
-        estimated.*,
-        median_bounds.lower_rank as median_lower_rank,
-        median_bounds.upper_rank as median_upper_rank,
-        p90_bounds.lower_rank as p90_lower_rank,
-        p90_bounds.upper_rank as p90_upper_rank
-    from estimated
-    left join bounds as median_bounds
-        on
-            estimated.answered = median_bounds.answered
-            and median_bounds.statistic = 'median'
-    left join bounds as p90_bounds
-        on
-            estimated.answered = p90_bounds.answered
-            and p90_bounds.statistic = 'p90'
-),
-
 quantiles as (
     select
-        slice_id,
-        period_id,
-        avg(cast(value as double)) filter (
-            where is_answered and answer_rank in ((answered + 1) // 2, (answered + 2) // 2)
-        ) as median,
+        cells.slice_id,
+        cells.period_id,
+        cells.total,
+        cells.known,
+        cells.answered,
+        (
+            cells.answer_codes[(cells.answered + 1) // 2] // 2 + cells.answer_codes[(cells.answered + 2) // 2] // 2
+        ) / 2.0 as median,
         -- The smallest rank of nine tenths or more, in whole numbers.
-        max(value) filter (where is_answered and answer_rank = (9 * answered + 9) // 10) as p90,
-        max(value) filter (where is_answered and answer_rank = median_lower_rank) as median_low,
-        max(value) filter (where is_answered and answer_rank = median_upper_rank) as median_high,
-        max(value) filter (where is_answered and answer_rank = p90_lower_rank) as p90_low,
-        max(value) filter (where is_answered and answer_rank = p90_upper_rank) as p90_high,
-        -- The leeway holds the rounding of logarithms, far below one record.
-        min(value) filter (where is_last_of_value and survival <= 0.5 + 1e-9) as km_median,
-        min(value) filter (
-            where is_last_of_value and power(survival, exp(coalesce(half_width, 0))) <= 0.5 + 1e-9
-        ) as km_median_low,
-        min(value) filter (
-            where is_last_of_value and power(survival, exp(-half_width)) <= 0.5 + 1e-9
-        ) as km_median_high
-    from ranked
-    group by slice_id, period_id
+        cells.answer_codes[(9 * cells.answered + 9) // 10] // 2 as p90,
+        {%- for statistic in shares %}
+        cells.answer_codes[nullif({{ statistic }}_bounds.lower_rank, 0)] // 2 as {{ statistic }}_low,
+        cells.answer_codes[{{ statistic }}_bounds.upper_rank] // 2 as {{ statistic }}_high,
+        {%- endfor %}
+        crossings.km_median,
+        crossings.km_median_low,
+        crossings.km_median_high
+    from cells
+    left join crossings
+        on
+            cells.slice_id = crossings.slice_id
+            and cells.period_id = crossings.period_id
+    {%- for statistic in shares %}
+    left join bounds as {{ statistic }}_bounds
+        on
+            cells.answered = {{ statistic }}_bounds.answered
+            and {{ statistic }}_bounds.statistic = '{{ statistic }}'
+    {%- endfor %}
 ),
 
 by_statistic as (
     {%- for statistic in ('median', 'p90', 'km_median') %}
+    {%- set size = 'known' if statistic == 'km_median' else 'answered' %}
     select
         replace(slices.metric, '_km_median', '_{{ statistic }}') as metric,
         periods.calendar,
@@ -249,27 +272,33 @@ by_statistic as (
         periods.period_start,
         slices.slice,
         slices.slice_value,
-        {{ 'counted.known' if statistic == 'km_median' else 'counted.answered' }} as n,
-        counted.total - {{ 'counted.known' if statistic == 'km_median' else 'counted.answered' }} as n_invalid,
-        cast(quantiles.{{ statistic }} as double) as quantile,
+        quantiles.{{ size }} as n,
+        quantiles.total - quantiles.{{ size }} as n_invalid,
+        quantiles.{{ statistic }} / 10000.0 as quantile,
         -- Nobody answers before being asked: without a value to bound it, the lower bound is 0.
-        case
-            when quantiles.{{ statistic }} is not null then coalesce(cast(quantiles.{{ statistic }}_low as double), 0)
-        end as quantile_low,
-        case
-            when quantiles.{{ statistic }} is not null then cast(quantiles.{{ statistic }}_high as double)
-        end as quantile_high
-    from counted
+        case when quantiles.{{ statistic }} is not null then coalesce(quantiles.{{ statistic }}_low / 10000.0, 0) end
+            as quantile_low,
+        case when quantiles.{{ statistic }} is not null then quantiles.{{ statistic }}_high / 10000.0 end
+            as quantile_high
+    from quantiles
     inner join slices
-        on counted.slice_id = slices.slice_id
+        on quantiles.slice_id = slices.slice_id
     inner join periods
-        on counted.period_id = periods.period_id
-    left join quantiles
-        on
-            counted.slice_id = quantiles.slice_id
-            and counted.period_id = quantiles.period_id
+        on quantiles.period_id = periods.period_id
     {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 )
 
-select * from by_statistic
+select
+    metric,
+    calendar,
+    period_grain,
+    period_start,
+    slice,
+    slice_value,
+    n,
+    n_invalid,
+    case when n >= {{ suppressed_below() }} then quantile end as quantile,
+    case when n >= {{ suppressed_below() }} then quantile_low end as quantile_low,
+    case when n >= {{ suppressed_below() }} then quantile_high end as quantile_high
+from by_statistic
