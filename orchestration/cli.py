@@ -166,6 +166,7 @@ def _query(options: argparse.Namespace) -> int:
 
 def _loads(options: argparse.Namespace) -> int:
     from orchestration import guard
+    from orchestration.guard import pages
     from orchestration.publication import mark
     from orchestration.report import staleness_line
 
@@ -174,10 +175,14 @@ def _loads(options: argparse.Namespace) -> int:
         if options.action == "list":
             _say(guard.describe_loads(con))
         elif options.action == "release":
-            guard.release(con, settings, options.load_id, options.source, options.table, options.by, options.reason)
+            verdict = guard.release(
+                con, settings, options.load_id, options.source, options.table, options.by, options.reason
+            )
+            pages.write_decision(con, settings, options.source, options.table, verdict)
             _say("Released. The next run builds on it.")
         else:
             guard.discard(con, settings, options.load_id, options.source, options.table, options.by, options.reason)
+            pages.write_decision(con, settings, options.source, options.table, None)
             _say("Discarded. The next run reads the source again.")
         standing = mark(con, settings)
     if standing is not None:
@@ -187,6 +192,7 @@ def _loads(options: argparse.Namespace) -> int:
 
 def _quarantine(options: argparse.Namespace) -> int:
     from orchestration import guard
+    from orchestration.guard import pages
 
     settings = load_settings()
     with writing(settings) as con:
@@ -208,6 +214,7 @@ def _quarantine(options: argparse.Namespace) -> int:
                 changes=changes or None,
                 reason=options.reason,
             )
+            pages.write_decision(con, settings, options.source, options.table, verdict)
             _say(f"{verdict.promoted:,} rows pass now and are promoted; {verdict.quarantined:,} stay in quarantine.")
     return 0
 

@@ -7,6 +7,7 @@ import logging
 import smtplib
 import urllib.request
 from email.message import EmailMessage
+from http.client import HTTPException
 
 from orchestration.settings import Mail, Notify
 
@@ -32,7 +33,7 @@ def notify(targets: Notify, subject: str, text: str) -> list[str]:
         try:
             _post(targets.webhook.get_secret_value(), subject, text)
             sent.append("webhook")
-        except OSError as error:
+        except (OSError, ValueError, HTTPException) as error:  # a wrong address is quoted in its error, and is a secret
             logger.error("webhook did not take the notification: %s", type(error).__name__)
     if targets.mail is not None:
         try:

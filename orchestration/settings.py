@@ -172,10 +172,12 @@ class Guard(Part):
     Attributes:
         max_bad_share: A larger share of bad rows holds the load.
         max_bad_rows_floor: … but so few bad rows never do: small tables reach any share at once.
+        docs_keep: Runs whose page of the data docs is kept.
     """
 
     max_bad_share: Share = 0.05
     max_bad_rows_floor: int = Field(default=20, ge=0)
+    docs_keep: int = Field(default=30, ge=1)
 
 
 class Identity(Part):

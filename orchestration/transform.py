@@ -16,6 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
+from orchestration.engine_errors import without_values
 from orchestration.settings import Settings
 from orchestration.sources.staging import write_dbt_inputs
 from orchestration.space import is_disk_full
@@ -199,6 +202,21 @@ def _folders(settings: Settings) -> list[str]:
 
 
 @contextmanager
+def _hiding_values(manager: Any, sql: str, connection_name: str = "master") -> Iterator[None]:  # noqa: ANN401
+    """In place of the adapter's handler, whose message and log quote the value that did not fit.
+
+    The message ends in dbt's log, in its artefacts, on the terminal and in what Dagster and a webhook are told.
+    """
+    from dbt_common.exceptions import DbtRuntimeError
+
+    try:
+        yield
+    except duckdb.Error as error:
+        manager.rollback_if_open()
+        raise DbtRuntimeError(without_values(error)) from None
+
+
+@contextmanager
 def _dbt_environment(settings: Settings) -> Iterator[None]:
     """What dbt_project.yml and profiles.yml read; dbt's own connection is closed at the end.
 
@@ -215,11 +233,14 @@ def _dbt_environment(settings: Settings) -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    handler = DuckDBConnectionManager.exception_handler
+    setattr(DuckDBConnectionManager, "exception_handler", _hiding_values)  # noqa: B010 - mypy refuses to assign
     try:
         yield
     finally:
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
+        setattr(DuckDBConnectionManager, "exception_handler", handler)  # noqa: B010
         DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
         for name, value in before.items():
             if value is None:

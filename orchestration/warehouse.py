@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from orchestration.engine_errors import values_hidden
 from orchestration.space import SpaceError, is_disk_full, release_reserve
 
 if TYPE_CHECKING:
@@ -331,7 +332,8 @@ def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         install_extensions(settings.extensions)
         con = connect(settings.warehouse, settings.extensions, settings.engine.memory_limit, settings.engine.threads)
         try:
-            yield con
+            with values_hidden():
+                yield con
             con.execute("checkpoint")
         except Exception as error:
             con.close()

@@ -12,6 +12,7 @@ import duckdb
 from orchestration import guard
 from orchestration.defs import hold
 from orchestration.defs.demo import COMPANY
+from orchestration.guard import pages, wording
 from orchestration.progress import progress
 from orchestration.publication import current_staleness
 from orchestration.settings import Settings, Source, Table
@@ -76,8 +77,15 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 lay_reserve(settings.home, bytes_of(settings.engine.disk_reserve))
                 require_space(settings.home, load_space(con, settings, source), f"loading {source.name}")
                 verdicts = _extract_and_guard(con, settings, source, tables)
+                judged = [
+                    pages.JudgedLoad(table, extracted.load_id, verdict)
+                    for table, extracted, verdict in verdicts
+                    if verdict.rules
+                ]
+                if judged:
+                    pages.write_page(con, settings, context.run_id, judged)
                 for table, extracted, verdict in verdicts:
-                    yield from _results(context, con, table, extracted, verdict)
+                    yield from _results(context, con, settings, table, extracted, verdict)
                 held = [(table, verdict) for table, _, verdict in verdicts if verdict.status == "held"]
                 told = hold.tell_readers(con, settings) if held else ""
                 standing = current_staleness(con, settings) if held else None
@@ -132,6 +140,7 @@ def _extract_and_guard(
 def _results(
     context: dg.AssetExecutionContext,
     con: duckdb.DuckDBPyConnection,
+    settings: Settings,
     table: Table,
     extracted: Extracted,
     verdict: guard.Verdict,
@@ -148,7 +157,8 @@ def _results(
         )
     if raw_key(table) in context.selected_asset_keys and verdict.status != "held":
         yield dg.MaterializeResult(asset_key=raw_key(table), metadata=_raw_metadata(con, table, verdict))
-    for result in _check_results(table, verdict):
+    page = pages.link_to(settings, context.run_id, f"{table.source}.{table.name}")
+    for result in _check_results(table, extracted.load_id, verdict, page):
         if dg.AssetCheckKey(raw_key(table), result.check_name or "") in context.selected_asset_check_keys:
             yield result
 
@@ -213,48 +223,55 @@ def _check_specs(settings: Settings, table: Table) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             guard.check_name(rule.rule_id),
             asset=raw_key(table),
-            description=f"{rule.description} ({rule.severity}: {_consequence(rule)})",
+            description=f"{rule.description} ({rule.severity}: {wording.consequence(rule)})",
         )
         for rule in guard.rules_of(settings, table)
     ]
     return specs
 
 
-def _is_about_the_load(rule: guard.RuleResult) -> bool:
-    return rule.rule_id.startswith("load.")
-
-
-def _consequence(rule: guard.RuleResult) -> str:
-    """What happens when the rule is broken."""
-    if rule.severity != "critical":
-        return "counted only"
-    return "the load is held" if _is_about_the_load(rule) else "rows that fail are quarantined"
-
-
-def _check_results(table: Table, verdict: guard.Verdict) -> Iterator[dg.AssetCheckResult]:
+def _check_results(table: Table, load_id: str, verdict: guard.Verdict, page: str) -> Iterator[dg.AssetCheckResult]:
+    """One result for the load, one for each rule; a load that nothing was judged of has no page."""
+    link = {"page": dg.MetadataValue.url(page)} if verdict.rules else {}
+    is_held = verdict.status == "held"
     yield dg.AssetCheckResult(
         asset_key=raw_key(table),
         check_name=HOLD_CHECK,
-        passed=verdict.status != "held",
+        passed=not is_held,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=verdict.reason or "",
-        metadata={"extracted": verdict.extracted, "promoted": verdict.promoted, "quarantined": verdict.quarantined},
+        description=wording.held_text(table.source, table.name, load_id, verdict.reason or "")
+        if is_held
+        else verdict.reason or "",
+        metadata={
+            "extracted": verdict.extracted,
+            "promoted": verdict.promoted,
+            "quarantined": verdict.quarantined,
+            "deduplicated": verdict.deduplicated,
+            "load_id": load_id,
+            **link,
+        },
     )
     for rule in verdict.rules:
-        share = rule.failed / rule.checked if rule.checked else 0.0
+        is_about_the_load = wording.is_about_the_load(rule)
         yield dg.AssetCheckResult(
             asset_key=raw_key(table),
             check_name=guard.check_name(rule.rule_id),
             passed=rule.failed == 0,
             # A bad row is not a bad load: it is out of the way in quarantine, so the check warns.
-            severity=dg.AssetCheckSeverity.WARN,
-            description=_finding(rule),
-            metadata={"failed": rule.failed, "checked": rule.checked, "share": share, "severity": rule.severity},
+            severity=dg.AssetCheckSeverity.ERROR
+            if is_about_the_load and rule.severity == "critical"
+            else dg.AssetCheckSeverity.WARN,
+            description=wording.load_finding(table.source, table.name, load_id, verdict, rule),
+            metadata={**rule_metadata(rule), **link},
         )
 
 
-def _finding(rule: guard.RuleResult) -> str:
-    if _is_about_the_load(rule):
-        return "broken" if rule.failed else "kept"
-    examples = f", for example {', '.join(rule.sample_keys)}" if rule.failed and rule.sample_keys else ""
-    return f"{rule.failed:,} of {rule.checked:,} rows break it{examples}"
+def rule_metadata(rule: guard.RuleResult) -> dict[str, dg.MetadataValue]:
+    """Counts of a rule, and some of the rows that broke it, by keys without personal data."""
+    return {
+        "failed": dg.MetadataValue.int(rule.failed),
+        "checked": dg.MetadataValue.int(rule.checked),
+        "share": dg.MetadataValue.float(rule.failed / rule.checked if rule.checked else 0.0),
+        "severity": dg.MetadataValue.text(rule.severity),
+        **({"sample_keys": dg.MetadataValue.json(rule.sample_keys)} if rule.sample_keys else {}),
+    }

@@ -5,12 +5,14 @@ Every decision is booked in `ops.decisions` with who, why and when; the next run
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from orchestration import guard
 from orchestration.defs import hold
+from orchestration.guard import pages
 from orchestration.publication import current_staleness
 from orchestration.settings import Settings
 from orchestration.warehouse import writing
@@ -74,7 +76,8 @@ def build_operator_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 con, settings, config.load_id, config.source, config.table, by=config.by, reason=config.reason
             )
             hold.tell_readers(con, settings)
-        _report(context, verdict)
+            page = pages.write_decision(con, settings, config.source, config.table, verdict, context.run_id)
+        _report(context, verdict, page)
 
     @dg.op(description="Throws a held load away; what the source still says is read again by the next run.")
     def discard(context: dg.OpExecutionContext, config: LoadDecision) -> None:
@@ -83,6 +86,7 @@ def build_operator_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 con, settings, config.load_id, config.source, config.table, by=config.by, reason=config.reason
             )
             hold.tell_readers(con, settings)
+            pages.write_decision(con, settings, config.source, config.table, None, context.run_id)
         context.log.info(f"Discarded load {config.load_id} of {config.source}.{config.table}.")
 
     @dg.op(description="Audits quarantined rows again, mended where asked, and promotes those that pass now.")
@@ -99,7 +103,8 @@ def build_operator_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 changes=config.changes or None,
                 reason=config.reason or None,
             )
-        _report(context, verdict)
+            page = pages.write_decision(con, settings, config.source, config.table, verdict, context.run_id)
+        _report(context, verdict, page)
 
     @dg.job(description="Look first: the loads as they stand, the held ones with their reasons, the quarantine.")
     def inspect_loads() -> None:
@@ -129,9 +134,15 @@ def _refused() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _report(context: dg.OpExecutionContext, verdict: guard.Verdict) -> None:
+def _report(context: dg.OpExecutionContext, verdict: guard.Verdict, page: Path) -> None:
     context.log.info(f"{verdict.promoted:,} rows are promoted, {verdict.quarantined:,} are in quarantine.")
-    context.add_output_metadata({"promoted": verdict.promoted, "quarantined": verdict.quarantined})
+    context.add_output_metadata(
+        {
+            "promoted": verdict.promoted,
+            "quarantined": verdict.quarantined,
+            "page": dg.MetadataValue.url(page.as_uri()),
+        }
+    )
 
 
 def _preformatted(text: str) -> str:

@@ -10,6 +10,8 @@ from orchestration import guard, snapshots
 from orchestration.defs import hold
 from orchestration.defs.freshness import FRESHNESS
 from orchestration.defs.hold import PUBLISHED
+from orchestration.defs.load import rule_metadata
+from orchestration.guard import pages, wording
 from orchestration.progress import progress
 from orchestration.publication import current_staleness, mart_specs, publish
 from orchestration.settings import Settings
@@ -57,19 +59,22 @@ def build_publish_assets(
                 rules = guard.guard_marts(con, settings)
                 piece.rows = max((rule.checked for rule in rules), default=0)
                 piece.note = f"{len(rules)} rules, {sum(rule.failed > 0 for rule in rules)} broken"
+            pages.write_page(con, settings, context.run_id, marts=rules)
+            page = dg.MetadataValue.url(pages.link_to(settings, context.run_id, "marts"))
             for rule in rules:
                 yield dg.AssetCheckResult(
                     asset_key=PUBLISHED,
                     check_name=guard.check_name(rule.rule_id),
                     passed=rule.failed == 0,
                     severity=dg.AssetCheckSeverity.ERROR if rule.severity == "critical" else dg.AssetCheckSeverity.WARN,
-                    description=f"{rule.failed:,} of {rule.checked:,} rows break it",
+                    description=wording.mart_finding(rule),
+                    metadata={**rule_metadata(rule), "page": page},
                 )
             broken = [rule for rule in rules if rule.severity == "critical" and rule.failed]
             if broken:
                 raise dg.Failure(
                     "Not published, the last version stays up: "
-                    + "; ".join(f"{rule.description}: {rule.failed:,} rows" for rule in broken),
+                    + "; ".join(f"{rule.description}: {wording.mart_finding(rule)}" for rule in broken),
                     allow_retries=False,
                 )
             with progress(PUBLISH, "marts") as piece:
@@ -89,6 +94,7 @@ def build_publish_assets(
                     "version": publication.version,
                     "dagster/row_count": publication.rows,
                     "path": dg.MetadataValue.path(str(publication.path)),
+                    "page": page,
                 },
             )
         with progress(PUBLISH, "snapshot") as piece:

@@ -220,6 +220,7 @@ def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, *, is_br
                 failed=failed,
                 checked=rows,
                 sample_keys=[str(sample) for sample in samples or ()],
+                tolerance=rule.rule.tolerance,
             )
         )
     return results

@@ -129,6 +129,7 @@ def _unjudged(rule: Rule, prefix: str | None) -> RuleResult:
         column=rule.column,
         severity=rule.severity,
         description=rule.complaint,
+        tolerance=rule.tolerance,
     )
 
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -97,8 +98,7 @@ def compile_suite(folder: Path, suite: Suite, columns: Mapping[str, str], *, tru
         [FORMAT, version("great-expectations"), suite.name, suite.expectations, relevant], sort_keys=True
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:24]
-    kind = "" if suite.path.parent.name not in ("custom", "marts") else f"{suite.path.parent.name}."
-    stem = f"{kind}{suite.path.stem}"
+    stem = _stem(suite)
     cache = folder / f"{stem}.{digest}.json"
     if cache.exists():
         conditions = json.loads(cache.read_text(encoding="utf-8"))
@@ -112,6 +112,26 @@ def compile_suite(folder: Path, suite: Suite, columns: Mapping[str, str], *, tru
         cache=cache,
         needs_proof=conditions["doubtful"] and not cache.with_suffix(".proven").exists(),
     )
+
+
+def last_proven(folder: Path, suite: Suite) -> datetime | None:
+    """When the counts of a suite last equalled Great Expectations' own on a batch, UTC.
+
+    Args:
+        folder: Where compiled suites are kept.
+        suite: The suite.
+
+    Returns:
+        None when no batch was needed for it: the suite is as the project ships it.
+    """
+    moments = [path.stat().st_mtime for path in folder.glob(f"{_stem(suite)}.*.proven")]
+    return datetime.fromtimestamp(max(moments), UTC).replace(tzinfo=None) if moments else None
+
+
+def _stem(suite: Suite) -> str:
+    """The beginning of the names of a suite's files."""
+    kind = "" if suite.path.parent.name not in ("custom", "marts") else f"{suite.path.parent.name}."
+    return f"{kind}{suite.path.stem}"
 
 
 def condition_columns(suite: Suite) -> set[str]:

@@ -25,7 +25,15 @@ from orchestration.guard.promotion import (
     with_rules,
     write_state,
 )
-from orchestration.guard.results import Decision, GuardError, HeldLoad, QuarantinedRow, Verdict
+from orchestration.guard.results import (
+    SAMPLE_KEYS,
+    Decision,
+    GuardError,
+    HeldLoad,
+    QuarantinedRow,
+    QuarantineKind,
+    Verdict,
+)
 from orchestration.guard.schema import GONE, converts
 from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, literal, scalar
 from orchestration.guard.verdict import ACCEPTED_SHAPE, add_absent_columns, released
@@ -243,22 +251,15 @@ def describe_quarantine(
         table: Only this table.
         show_personal: Whether to name rows by their keys where those may be personal.
     """
+    kinds = quarantine_kinds(con, settings, source, table)
     condition, parameters = quarantine_filter(source, table, None)
-    counts = con.execute(
-        "with reasons as (select source || '.' || table_name as place, unnest(reasons) as reason "
-        f"from quarantine.rows where {condition}) "
-        # The names of unreadable columns stand in brackets before the rule; they would split the counts.
-        "select place, count(*), regexp_replace(reason, ' \\([a-z0-9_,]+\\) \\[', ' [') as reason from reasons "
-        "group by all order by 1, 2 desc, 3",
-        parameters,
-    ).fetchall()
     total = scalar(con, f"select count(*) from quarantine.rows where {condition}", *parameters)
     if not total:
         return "Nothing is in quarantine."
     lines = [f"{total:,} rows are in quarantine. A row may break several rules:"]
-    lines += _aligned([(place, f"{count:,}", reason) for place, count, reason in counts])
+    lines += _aligned([(f"{kind.source}.{kind.table_name}", f"{kind.count:,}", kind.reason) for kind in kinds])
     lines.append("")
-    impersonal = {(each.source, each.name) for each in settings.tables() if key_is_impersonal(each)}
+    impersonal = _impersonal_tables(settings)
     for row in list_quarantine(con, source, table, limit=SHOWN_ROWS):
         is_shown = show_personal or ((row.source, row.table_name) in impersonal and "@" not in row.key)
         name = row.key if is_shown else "a row whose key may be personal"
@@ -266,6 +267,39 @@ def describe_quarantine(
     if total > SHOWN_ROWS:
         lines.append(f"… and {total - SHOWN_ROWS:,} more, in quarantine.rows")
     return "\n".join(lines)
+
+
+def quarantine_kinds(
+    con: duckdb.DuckDBPyConnection, settings: Settings, source: str | None = None, table: str | None = None
+) -> list[QuarantineKind]:
+    """What waits in quarantine by reason, the most frequent first within a table.
+
+    Args:
+        con: The warehouse.
+        settings: The settings, which say whose keys hold no personal data.
+        source: Only this source.
+        table: Only this table.
+    """
+    condition, parameters = quarantine_filter(source, table, None)
+    rows = con.execute(
+        "with reasons as (select source, table_name, key, quarantined_at, unnest(reasons) as reason "
+        f"from quarantine.rows where {condition}) "
+        # The names of unreadable columns stand in brackets before the rule; they would split the counts.
+        "select source, table_name, regexp_replace(reason, ' \\([a-z0-9_,]+\\) \\[', ' [') as kind, count(*), "
+        f"coalesce(arg_max(key, (quarantined_at, key), {SAMPLE_KEYS}) filter (not contains(key, '@')), []) "
+        "from reasons group by source, table_name, kind order by 1, 2, 4 desc, 3",
+        parameters,
+    ).fetchall()
+    impersonal = _impersonal_tables(settings)
+    return [
+        QuarantineKind(place, name, reason, count, tuple(keys) if (place, name) in impersonal else ())
+        for place, name, reason, count, keys in rows
+    ]
+
+
+def _impersonal_tables(settings: Settings) -> set[tuple[str, str]]:
+    """Tables whose keys are known to hold no personal data."""
+    return {(table.source, table.name) for table in settings.tables() if key_is_impersonal(table)}
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

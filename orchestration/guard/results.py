@@ -37,6 +37,7 @@ class RuleResult:
         failed: Rows that break it (1 for a broken rule about the table).
         checked: Rows it applied to.
         sample_keys: Some of the failing rows: their key when it holds no personal data, else `row <n>`.
+        tolerance: Share of the rows that may break it.
     """
 
     rule_id: str
@@ -47,6 +48,7 @@ class RuleResult:
     failed: int = 0
     checked: int = 0
     sample_keys: list[str] = field(default_factory=list)
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,25 @@ class QuarantinedRow:
     reasons: list[str]
     quarantined_at: datetime
     row: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True)
+class QuarantineKind:
+    """The rows of a table that wait in quarantine for one reason.
+
+    Attributes:
+        source: Source name.
+        table_name: Table of the source.
+        reason: The rule they broke, in words and by id.
+        count: Number of rows.
+        sample_keys: Some of their keys, the newest first; none where keys may be personal.
+    """
+
+    source: str
+    table_name: str
+    reason: str
+    count: int
+    sample_keys: tuple[str, ...]
 
 
 def check_name(rule_id: str) -> str:
