@@ -8,6 +8,9 @@ stands before publication of the marts.
     suites.py → compiler.py (gx.py) → batches.py → audit.py → verdict.py → promotion.py
     rules as data   SQL, cached       what is audited   one scan   what follows   one transaction
 
+What people see of it are sentences (`wording.py`), in checks and on pages (`pages.py`); what they decide is in
+`operators.py` and `replay.py`, each decision booked in `ops.decisions`.
+
 Belongs here: everything between a candidate and a raw table, and what operators do about it. Does not belong
 here: rules (`expectations/`), reading sources (`sources/`), anything of Dagster.
 """
