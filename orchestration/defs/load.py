@@ -76,7 +76,7 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
             with writing(settings) as con:
                 lay_reserve(settings.home, bytes_of(settings.engine.disk_reserve))
                 require_space(settings.home, load_space(con, settings, source), f"loading {source.name}")
-                verdicts = _extract_and_guard(con, settings, source, tables)
+                verdicts, unreadable = _extract_and_guard(con, settings, source, tables)
                 judged = [
                     pages.JudgedLoad(table, extracted.load_id, verdict)
                     for table, extracted, verdict in verdicts
@@ -95,10 +95,11 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
             raise dg.Failure(str(error), allow_retries=False) from error
         if standing is not None:
             context.log_event(hold.observation(standing))
-        if held:
+        if held or unreadable:
+            texts = [f"{table.source}.{table.name} is held: {verdict.reason}" for table, verdict in held]
             raise dg.Failure(
-                "; ".join(f"{table.source}.{table.name} is held: {verdict.reason}" for table, verdict in held) + told,
-                allow_retries=False,
+                "; ".join([*map(str, unreadable), *texts]) + told,
+                allow_retries=any(error.is_transient for error in unreadable),
             )
 
     return load
@@ -115,15 +116,20 @@ def load_space(con: duckdb.DuckDBPyConnection, settings: Settings, source: Sourc
 
 def _extract_and_guard(
     con: duckdb.DuckDBPyConnection, settings: Settings, source: Source, tables: Sequence[Table]
-) -> list[tuple[Table, Extracted, guard.Verdict]]:
+) -> tuple[list[tuple[Table, Extracted, guard.Verdict]], list[SourceError]]:
+    """Verdicts on the tables that could be read, and what is wrong with the others: one does not wait for another."""
     load_id = new_load_id()
+    loads, unreadable = [], []
     with progress(EXTRACT, source.name) as piece:
-        loads = []
         for table in tables:
-            loads.append((table, extract_table(con, settings, table, load_id)))
+            try:
+                loads.append((table, extract_table(con, settings, table, load_id)))
+            except SourceError as error:
+                unreadable.append(error)
         piece.rows = sum(extracted.extracted for _, extracted in loads)
         unread = sum(extracted.skipped for _, extracted in loads)
         piece.note = f"{len(tables)} tables" + (f", {unread} unchanged and not read" if unread else "")
+        piece.note += f", {len(unreadable)} NOT READABLE" if unreadable else ""
     with progress(GUARD, source.name) as piece:
         verdicts = [
             (table, extracted, guard.guard_table(con, settings, table, extracted)) for table, extracted in loads
@@ -134,7 +140,7 @@ def _extract_and_guard(
         changed = any(verdict.status != "unchanged" for _, _, verdict in verdicts)
         piece.note = f"promoted, {quarantined:,} quarantined" if changed else "nothing new"
         piece.note += f", HELD: {', '.join(held)}" if held else ""
-    return verdicts
+    return verdicts, unreadable
 
 
 def _results(

@@ -21,10 +21,11 @@ import yaml
 from orchestration.guard.audit import Batch, rename
 from orchestration.guard.compiler import compile_suite
 from orchestration.guard.results import GuardError, RuleResult
-from orchestration.guard.sql import as_sent, describe, identifier, literal
+from orchestration.guard.sql import as_sent, columns_of, describe, identifier, literal
 from orchestration.guard.suites import Rule, Suite, custom_suite, entity_suite, mart_suites, sent_suite
 from orchestration.sources.contract import load_contract
-from orchestration.sources.mapping import audit_columns, mapped_select
+from orchestration.sources.inline import inline_relation
+from orchestration.sources.mapping import BOOKED, audit_columns, mapped_select
 from orchestration.sources.text_files import BROKEN_BYTE
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ SENT_COLUMNS = {
     **ADDED_COLUMNS,
 }
 """Columns that the suite on rows as sent can rely on whatever the source."""
+
+
+ENTITY_COLUMNS = {"response": {"_scale_min": "BIGINT", "_scale_max": "BIGINT"}}
+"""Columns that the batches of an entity have besides: of an answer, the scale of its question, NULL if unknown."""
+
+SCALES = "guard_scales"
+"""Temporary table of the scales of all known questions: `question_key`, `scale_min`, `scale_max`."""
 
 
 class UnreadableMappingError(GuardError):
@@ -137,7 +145,8 @@ def entity_columns(entity: str) -> dict[str, str]:
     """Columns that the suite of an entity can rely on whatever the source: name and type."""
     known = load_contract()[entity]
     columns = {name: column.duckdb_type.upper() for name, column in known.columns.items()}
-    return {**columns, **audit_columns(known), "_uncast": "VARCHAR", **ADDED_COLUMNS}
+    added = {"_uncast": "VARCHAR", **ADDED_COLUMNS, **ENTITY_COLUMNS.get(entity, {})}
+    return {**columns, **audit_columns(known), **added}
 
 
 def compiled_folder(settings: Settings) -> Path:
@@ -202,6 +211,8 @@ def table_batches(
         f"select * replace (rowid::ubigint as _row_hash) from {relation} where _deleted_at is null"
     )
     views = [SENT_VIEW]
+    if any(mapping.entity == "response" for mapping in table.entities):
+        _write_scales(con, settings, table.source)
     try:
         sample = _sample(table)
         batches = []
@@ -275,7 +286,43 @@ def _first_line(error: duckdb.BinderException) -> str:
 def _entity_query(table: Table, mapping: EntityMapping) -> str:
     # Where several rows make one record, every one of them is audited and not only the last: should the last
     # end in quarantine, the one before it counts.
-    return mapped_select(table, mapping, SENT_VIEW, for_audit=True)
+    query = mapped_select(table, mapping, SENT_VIEW, for_audit=True)
+    if mapping.entity != "response":
+        return query
+    return (
+        f"select answers.*, scales.scale_min as _scale_min, scales.scale_max as _scale_max from ({query}) as answers "
+        f"left join {SCALES} as scales on answers.question_key = scales.question_key"
+    )
+
+
+def _write_scales(con: duckdb.DuckDBPyConnection, settings: Settings, source: str) -> None:
+    """Note the scales of all questions that are promoted, wait beside the audited load, or stand in cem.yml."""
+    selects = ["select null::varchar as question_key, null::bigint as scale_min, null::bigint as scale_max where false"]
+    for table in settings.tables():
+        for mapping in table.entities:
+            if mapping.entity == "question":
+                for relation in _known_rows(con, table, source):
+                    query = mapped_select(table, mapping, relation)
+                    selects.append(f"select question_key, scale_min, scale_max from ({query})")
+    con.execute(
+        f"create or replace temp table {SCALES} as select question_key, max(scale_min) as scale_min, "
+        f"max(scale_max) as scale_max from ({' union all '.join(selects)}) where question_key is not null "
+        # A question that is just changing its scale: the answers may be on either.
+        "group by question_key having count(distinct (scale_min, scale_max)) = 1"
+    )
+
+
+def _known_rows(con: duckdb.DuckDBPyConnection, table: Table, source: str) -> Iterator[str]:
+    schemas = [f"raw_{table.source}", *([f"candidate_{table.source}"] if table.source == source else [])]
+    found = [
+        f"{identifier(schema)}.{identifier(table.name)}" for schema in schemas if columns_of(con, schema, table.name)
+    ]
+    for relation in found:
+        yield f"(select * from {relation} where _deleted_at is null)"
+    written = inline_relation(table) if table.rows and not found else None
+    if written is not None:
+        booked = ", ".join(f"null as {name}" for name in BOOKED)
+        yield f"(select *, {booked} from ({written.sql}))"
 
 
 def _sent_query(columns: dict[str, str]) -> str:

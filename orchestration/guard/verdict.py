@@ -20,11 +20,14 @@ from orchestration.guard.promotion import Load, candidate_name, hold, pass_uncha
 from orchestration.guard.results import GuardError, RuleResult, Severity, Verdict
 from orchestration.guard.schema import Drift, compare
 from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, scalar
+from orchestration.guard.times import HOURS_REGULAR, ORDER_KNOWN, ZONES_KNOWN, open_questions
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings, Table
     from orchestration.sources.extract import Extracted
+
+CLOCK_PLAUSIBLE = "load.clock_plausible"
 
 LOAD_RULES: tuple[tuple[str, Severity, str], ...] = (
     (
@@ -36,6 +39,10 @@ LOAD_RULES: tuple[tuple[str, Severity, str], ...] = (
     ("load.columns_kept", "critical", "every column of earlier loads, and every mapped one, must be there"),
     ("load.types_kept", "critical", "no column may change its type"),
     ("load.columns_known", "warning", "new columns are kept, and not used until cem.yml maps them"),
+    (ZONES_KNOWN, "critical", "times need a zone: their own, or one that cem.yml declares"),
+    (ORDER_KNOWN, "critical", "dates must be ISO, or in an order that cem.yml declares"),
+    (HOURS_REGULAR, "warning", "local times should not lie in an hour that daylight saving skips or repeats"),
+    (CLOCK_PLAUSIBLE, "warning", "the cursor must not be ahead of the clock by more than a day"),
     ("load.deletions_plausible", "critical", "a sweep must not delete most of the table"),
     ("load.rows_mostly_good", "critical", "the share of bad rows must stay within guard.max_bad_share"),
     ("load.rules_tolerated", "critical", "rules with a tolerated share must stay within it"),
@@ -60,10 +67,12 @@ class Finding:
     Attributes:
         rule_id: One of `LOAD_RULES`.
         text: What happened, in words.
+        rows: Rows it is about; 1 where it is about the load.
     """
 
     rule_id: str
     text: str
+    rows: int = 1
 
 
 def rules_of(settings: Settings, table: Table) -> list[RuleResult]:
@@ -101,12 +110,13 @@ def guard_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table
         return _judge_nothing(con, load, extracted)
     drift = _drift(con, load)
     add_absent_columns(con, load, drift.absent)
-    findings = _shape_findings(drift) + _sweep_findings(con, load)
+    findings = _shape_findings(drift) + _sweep_findings(con, load) + _clock_findings(extracted)
     if any(finding.rule_id in _CRITICAL for finding in findings):
         return _hold(con, load, findings, [])
     now = utc_now()
     try:
         with table_batches(con, settings, table, load.relation, now) as batches:
+            findings += [Finding(*found) for found in open_questions(con, table, load.relation)]
             rules = audit(con, batches)
             findings += _disagreements(con, batches, rules)
     except UnreadableMappingError as error:
@@ -145,6 +155,13 @@ def _is_swept_empty(load: Load, extracted: Extracted) -> bool:
     return extracted.extracted == 0 and not extracted.skipped and not load.table.optional
 
 
+def _clock_findings(extracted: Extracted) -> list[Finding]:
+    if not extracted.ahead:
+        return []
+    text = f"{extracted.ahead:,} rows have a cursor in the future; it counts as now, so that later changes are seen"
+    return [Finding(CLOCK_PLAUSIBLE, text, extracted.ahead)]
+
+
 def _sweep_findings(con: duckdb.DuckDBPyConnection, load: Load) -> list[Finding]:
     deleted = scalar(con, f"select count(*) from {load.relation} where _deleted_at is not null")
     if deleted <= load.table.guard.max_bad_rows_floor:
@@ -170,9 +187,11 @@ def _hold(
 
 
 def _load_results(findings: Sequence[Finding]) -> list[RuleResult]:
-    broken = {finding.rule_id for finding in findings}
+    broken: dict[str, int] = {}
+    for finding in findings:
+        broken[finding.rule_id] = broken.get(finding.rule_id, 0) + finding.rows
     return [
-        RuleResult(rule_id, "load", None, severity, text, failed=int(rule_id in broken), checked=1)
+        RuleResult(rule_id, "load", None, severity, text, failed=broken.get(rule_id, 0), checked=1)
         for rule_id, severity, text in LOAD_RULES
     ]
 

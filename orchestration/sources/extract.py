@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -35,11 +36,11 @@ from orchestration.sources.databases import (
 )
 from orchestration.sources.errors import SourceError
 from orchestration.sources.expressions import Use, used_columns
-from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, file_relation, reading_error
+from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, UNEVEN_SIGN, file_relation, reading_error
 from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
 from orchestration.sources.mapping import column_text
 from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
-from orchestration.sources.text_files import SourceFile, find_files, unpacked
+from orchestration.sources.text_files import SourceFile, find_files, unpacked, with_even_lines
 from orchestration.sources.values import identifier, iso_ordered, literal, normalised, sortable
 from orchestration.warehouse import utc_now
 
@@ -79,6 +80,7 @@ class Extracted:
         candidates: Of those, the ones that wait in the candidate table.
         deleted: Rows of the candidate table that are not in `extracted`: records gone from the source.
         skipped: Whether nothing was read because nothing changed.
+        ahead: Candidates whose cursor was in the future when they were read.
         state: What to remember once the load is promoted.
         shortfall: What is missing by the source's own count, in words; None when nothing is.
     """
@@ -91,16 +93,24 @@ class Extracted:
     candidates: int = 0
     deleted: int = 0
     skipped: bool = False
+    ahead: int = 0
     state: tuple[StateEntry, ...] = ()
     shortfall: str | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows to read, and what to say when that fails."""
+    """Rows to read, and what to say when that fails.
+
+    Attributes:
+        relation: The rows.
+        explain: The error in words.
+        even: Reads the file once more with all its lines ended in one way, if it has lines.
+    """
 
     relation: Relation
     explain: Callable[[duckdb.Error], SourceError]
+    even: Callable[[], Relation | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,13 @@ def _files_plan(
 def _file_part(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, copies: Path) -> Part | None:
     path = unpacked(table, file, copies)
     relation = file_relation(con, table, file, path)
-    return None if relation is None else Part(relation, partial(reading_error, table, file, path))
+    if relation is None:
+        return None
+
+    def even() -> Relation | None:
+        return file_relation(con, table, file, with_even_lines(path, copies))
+
+    return Part(relation, partial(reading_error, table, file, path), even if table.format == "csv" else None)
 
 
 def _database_plan(
@@ -295,6 +311,7 @@ class _Candidate:
             self._read(part)
         read = self._count()
         state = [*plan.state, *self._cursor_entry(plan)]
+        ahead = self._clamp_cursors()
         unchanged, gone = self._find_gone(plan, read)
         self._find_dropped(plan)
         if self._table.deleted is not None:
@@ -311,6 +328,7 @@ class _Candidate:
             deduplicated=dropped + unchanged,
             candidates=read - dropped,
             deleted=gone,
+            ahead=ahead,
             state=tuple(state),
             shortfall=plan.shortfall,
         )
@@ -388,6 +406,11 @@ class _Candidate:
             self._insert(relation.sql, relation)
         except duckdb.Error as error:
             refusal = part.explain(error)
+            again = part.even() if part.even and UNEVEN_SIGN in str(error) else None
+            if again is not None:
+                self._con.execute(f"delete from {self._name} where _source_file = {literal(relation.file or '')}")
+                self._read(Part(again, part.explain))
+                return
             if relation.tolerant_sql is None or RAGGED_SIGN not in str(error):
                 raise refusal from None
             self._read_tolerantly(relation, refusal)
@@ -463,6 +486,22 @@ class _Candidate:
         if row is None or row[0] is None:
             return []
         return [StateEntry("cursor", self._table.cursor, cursor_state(row[0], self._loaded_at))]
+
+    def _clamp_cursors(self) -> int:
+        """Let a cursor from the future count as now: it would hide every later change of its record.
+
+        Local times are compared with the local clock, those with an offset at most by that much too late.
+        """
+        if self._table.cursor is None:
+            return 0
+        local = self._loaded_at.replace(tzinfo=UTC).astimezone(ZoneInfo(self._table.time_zone or "UTC"))
+        now = max(self._loaded_at, local.replace(tzinfo=None)).isoformat(timespec="microseconds")
+        is_ahead = f"_cursor like '____-__-__T%' and _cursor > {literal(now)}"
+        row = self._con.execute(f"select count(*) from {self._name} where {is_ahead}").fetchone()
+        ahead = int(row[0]) if row else 0
+        if ahead:
+            self._con.execute(f"update {self._name} set _cursor = {literal(now)} where {is_ahead}")
+        return ahead
 
     # What need not be judged again
 

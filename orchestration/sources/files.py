@@ -40,6 +40,9 @@ RAGGED = frozenset({"MISSING COLUMNS", "TOO MANY COLUMNS"})
 RAGGED_SIGN = "Expected Number of Columns"
 """What its error says of them."""
 
+UNEVEN_SIGN = "state machine reached an invalid state"
+"""What it says of lines that end in several ways."""
+
 
 def file_relation(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, path: Path) -> Relation | None:
     """The rows of one file; None when the file is empty.
@@ -79,6 +82,7 @@ def reading_error(table: Table, file: SourceFile, path: Path, error: duckdb.Erro
     place = f"{file.label}, line {number}" if number else file.label
     reasons = {
         RAGGED_SIGN: "the number of fields differs from the header",
+        UNEVEN_SIGN: "a carriage return stands outside quotation marks",
         "unterminated quote": "a quotation mark is never closed; check `quote` in cem.yml",
         "Maximum line size": "a line is longer than 16 MB; check `quote` and `delimiter` in cem.yml",
         "unexpected end of data": "the file is cut off; deliver it again",

@@ -265,6 +265,15 @@ def _marked(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(BROKEN_BYTE, _marked)
 
 
+def with_even_lines(path: Path, folder: Path) -> Path:
+    """A copy of a text file in which every line ends in a line feed, within quotation marks too."""
+    copy = folder / f"even_{path.name}"
+    with path.open("rb") as source, copy.open("wb") as target:
+        for line in source:
+            target.write(line[:-2] + b"\n" if line.endswith(b"\r\n") else line)
+    return copy
+
+
 def undecodable_offset(path: Path) -> int | None:
     """Where a file stops being UTF-8, in bytes; None when it is UTF-8 throughout."""
     decoder = codecs.getincrementaldecoder("utf-8")()

@@ -21,6 +21,7 @@ CONFIG = """
         kind: sql
         engine: sqlite
         connection: crm.db
+        time_zone: UTC
         tables:
           - name: people
             table: contacts

@@ -32,6 +32,7 @@ sources:
   - name: shop
     kind: files
     folder: delivered
+    time_zone: UTC
     tables:
       - name: orders
         files: orders*.csv
@@ -276,4 +277,4 @@ def test_personal_data_stays_in_the_rows(plant: Plant, caplog: pytest.LogCapture
     texts.append(repr(plant.con.execute("select reasons from quarantine.rows").fetchall()))
     texts += [path.read_text(encoding="utf-8") for path in (plant.folder / "home" / "guard").glob("*.json")]
     assert not [text for text in texts if "anary" in text]
-    assert "45 rows are in quarantine" in describe_quarantine(plant.con)
+    assert "45 rows are in quarantine" in describe_quarantine(plant.con, plant.settings)

@@ -26,6 +26,7 @@ sources:
   - name: shop
     kind: files
     folder: in
+    time_zone: UTC
     tables:
       - name: orders
         files: orders.csv

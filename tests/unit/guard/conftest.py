@@ -23,6 +23,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path, compiled: Path) -> Settings:
     (tmp_path / "guard").symlink_to(compiled, target_is_directory=True)
     orders = Table(
+        time_zone="UTC",
         source="shop",
         name="orders",
         files=("orders.csv",),
@@ -31,6 +32,7 @@ def settings(tmp_path: Path, compiled: Path) -> Settings:
         entities=(EntityMapping(entity="order", columns=ORDER_COLUMNS),),
     )
     people = Table(
+        time_zone="UTC",
         source="shop",
         name="people",
         files=("people.csv",),
