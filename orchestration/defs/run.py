@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,9 @@ event_log_storage:
     base_dir: {event_log}
 """
 
+
+FULL_BELOW = 2**20
+"""Free bytes under which a failed write of Dagster's storage is put down to the full disk."""
 
 PROCESS_TAG = "cem/process"
 """Tag of runs from the command line: the process they live in. Dagster watches only the runs it launched itself."""
@@ -99,9 +103,10 @@ def run_daily(settings: Settings) -> RunOutcome:
         try:
             return _run_daily(settings)
         except (sqlite3.Error, DBAPIError) as error:
-            if is_disk_full(error):
+            # SQLite calls a full disk an I/O error when it cannot write its journal.
+            if is_disk_full(error) or shutil.disk_usage(settings.home).free < FULL_BELOW:
                 make_room(settings)
-                raise explained(settings.warehouse, error) or error from error
+                raise explained(settings.warehouse, "No space left on device") or error from error
             reason = str(error.orig if isinstance(error, DBAPIError) else error)
             raise InstanceError(
                 f"Dagster's storage in {settings.home / 'dagster'} cannot be used: {reason}. It holds only the history "
