@@ -83,12 +83,16 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from orchestration.defs.run import run_daily
+    from orchestration.defs.run import InstanceError, run_daily
     from orchestration.publication import current_staleness
     from orchestration.report import staleness_line, summary
 
     settings = load_settings()
-    outcome = run_daily(settings)
+    try:
+        outcome = run_daily(settings)
+    except InstanceError as error:
+        _say(f"cem: {error}", sys.stderr)
+        return 1
     if not outcome.is_success:
         _say("\nThe run failed. The last published marts, if any, stay as they were.", sys.stderr)
         for failure in outcome.failures:
