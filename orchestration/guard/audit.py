@@ -19,6 +19,9 @@ from orchestration.guard.sql import identifier, literal
 BROKEN = "guard_broken"
 """Temporary table: one row per batch and row that breaks any rule, with its tags."""
 
+_IMPOSSIBLE = (duckdb.ConversionException, duckdb.BinderException, duckdb.OutOfRangeException)
+"""What the engine raises where a rule cannot be applied to the values of its column."""
+
 _BITS = 60
 """Rules per mask column; the sign bit of a 64-bit integer and a few more are left alone."""
 
@@ -77,13 +80,11 @@ def audit(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> list[Rule
     try:
         scans = [_scan(con, number, batch, masks) for number, batch in enumerate(batches)]
         con.execute(f"create or replace temp table {BROKEN} as {' union all '.join(scans)}")
-    except (duckdb.ConversionException, duckdb.BinderException):
+        results = _all_results(con, batches)
+    except _IMPOSSIBLE:
         # Without the cause, which may quote a value.
         raise _impossible_rule(con, batches) from None
-    broken = {number for (number,) in con.execute(f"select distinct batch from {BROKEN}").fetchall()}
-    results = []
     for number, batch in enumerate(batches):
-        results += _results(con, number, batch, is_broken=number in broken)
         for position, rule in enumerate(batch.rules):
             if rule.is_unique:
                 con.execute(f"drop table if exists {_duplicates(number, position)}")
@@ -94,10 +95,11 @@ def _impossible_rule(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -
     """Name the rule that cannot be applied to the values of its column."""
     for batch in batches:
         for rule in batch.rules:
-            for condition in filter(None, (rule.scope, rule.given, rule.failing)):
+            conditions = [f"count(*) filter ({sql})" for sql in (rule.scope, rule.given, rule.failing) if sql]
+            for condition in [*conditions, *filter(None, [rule.broken])]:
                 try:
-                    con.execute(f"select count(*) filter ({condition}) from {batch.relation}")
-                except (duckdb.ConversionException, duckdb.BinderException):
+                    con.execute(f"select {condition} from {batch.relation}")
+                except _IMPOSSIBLE:
                     return GuardError(
                         f"{batch.compiled.suite.path}: rule {rule.rule.rule_id} compares "
                         f"{', '.join(rule.rule.columns)} with constants of another type; values of CSV and JSON "
@@ -125,8 +127,30 @@ def bad_rows(batches: Sequence[Batch]) -> str:
     return f"select _row, flatten(list(reasons order by batch)) as reasons from ({union}) group by _row"
 
 
+def untolerated(batches: Sequence[Batch], results: Sequence[RuleResult]) -> list[str]:
+    """What speaks against a load as a whole, one sentence per critical rule.
+
+    These are rules with `mostly` that fail for more rows than tolerated, and broken rules about the batch.
+    """
+    by_id = {result.rule_id: result for result in results}
+    sentences = []
+    for batch in batches:
+        for rule in batch.rules:
+            result = by_id[batch.rule_id(rule)]
+            if rule.rule.severity != "critical" or not result.failed:
+                continue
+            if rule.is_about_batch:
+                sentences.append(result.description)
+            elif rule.rule.tolerance and result.failed / result.checked > rule.rule.tolerance:
+                sentences.append(
+                    f"{result.description}: {result.failed / result.checked:.1%} of the rows break it, "
+                    f"tolerated are {rule.rule.tolerance:.1%}"
+                )
+    return sentences
+
+
 def _row_rules(batch: Batch) -> list[CompiledRule]:
-    return [rule for rule in batch.rules if not rule.is_row_count]
+    return [rule for rule in batch.rules if not rule.is_about_batch]
 
 
 def _tags(batch: Batch) -> list[tuple[CompiledRule, str]]:
@@ -170,7 +194,7 @@ def _scan(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, masks: int)
 def _failing(
     con: duckdb.DuckDBPyConnection, number: int, position: int, batch: Batch, rule: CompiledRule
 ) -> str | None:
-    if rule.is_row_count:
+    if rule.is_about_batch:
         return None
     if not rule.is_unique:
         return _all(rule.scope, rule.given, rule.failing)
@@ -194,20 +218,30 @@ def _all(*conditions: str | None) -> str:
     return " and ".join(f"({condition})" for condition in conditions if condition)
 
 
+def _all_results(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> list[RuleResult]:
+    broken = {number for (number,) in con.execute(f"select distinct batch from {BROKEN}").fetchall()}
+    results = []
+    for number, batch in enumerate(batches):
+        results += _results(con, number, batch, is_broken=number in broken)
+    return results
+
+
 def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, *, is_broken: bool) -> list[RuleResult]:
     # Only row conditions narrow what counts as checked, as in GX: a missing value is looked at and let pass. So this
-    # pass reads few columns.
-    scopes = ", ".join(f"count(*) filter ({rule.scope})" if rule.scope else "count(*)" for rule in batch.rules)
-    checked = _row(con, f"select count(*), {scopes} from {batch.relation}")
+    # pass reads few columns; the rules about the batch are judged by it too.
+    scopes = [f"count(*) filter ({rule.scope})" if rule.scope else "count(*)" for rule in batch.rules]
+    about_batch = [rule.broken for rule in batch.rules if rule.broken]
+    checked = _row(con, f"select {', '.join([*scopes, *about_batch])} from {batch.relation}")
+    broken = iter(checked[len(scopes) :])
     counted = ", ".join(
         f"count(*) filter ({tag}), arg_min(sample, _row, {SAMPLE_KEYS}) filter ({tag})" for _, tag in _tags(batch)
     )
     unbroken = (0, None) * len(_row_rules(batch))
     found = iter(_row(con, f"select {counted} from {BROKEN} where batch = {number}") if is_broken else unbroken)
     results = []
-    for rule, rows in zip(batch.rules, checked[1:], strict=True):
-        if rule.is_row_count:
-            failed, samples = int(not _within(rule, checked[0])), None
+    for rule, rows in zip(batch.rules, checked, strict=False):
+        if rule.is_about_batch:
+            failed, samples = int(next(broken)), None
         else:
             failed, samples = next(found), next(found)
         results.append(
@@ -224,10 +258,6 @@ def _results(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, *, is_br
             )
         )
     return results
-
-
-def _within(rule: CompiledRule, rows: int) -> bool:
-    return (rule.minimum is None or rows >= rule.minimum) and (rule.maximum is None or rows <= rule.maximum)
 
 
 def _row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:

@@ -10,20 +10,18 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from orchestration.guard.suites import Rule, Suite
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the compiled form changes, so that caches written before are not read."""
 
 UNIQUE_TYPES = frozenset({"expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"})
 """Types that look at other rows too: found by one hash aggregation instead of GX's window over the batch."""
-
-ROW_COUNT = "expect_table_row_count_to_be_between"
 
 
 @dataclass(frozen=True)
@@ -32,19 +30,17 @@ class CompiledRule:
 
     Attributes:
         rule: The rule as people see it.
-        failing: SQL that is true for rows that break it; None for unique keys and row counts.
+        failing: SQL that is true for rows that break it; None for unique keys and rules about the batch.
         scope: SQL that is true for the rows its row condition asks for; None when it has none.
         given: SQL that is true for the rows that have the values it needs; None when it needs none.
-        minimum: Fewest rows, of a row count.
-        maximum: Most rows, of a row count.
+        broken: SQL over all rows that is true when the batch as a whole breaks it; None for rules about rows.
     """
 
     rule: Rule
     failing: str | None
     scope: str | None
     given: str | None
-    minimum: int | None = None
-    maximum: int | None = None
+    broken: str | None = None
 
     @property
     def is_unique(self) -> bool:
@@ -52,9 +48,9 @@ class CompiledRule:
         return self.rule.expectation_type in UNIQUE_TYPES
 
     @property
-    def is_row_count(self) -> bool:
-        """Whether it is about the number of rows."""
-        return self.rule.expectation_type == ROW_COUNT
+    def is_about_batch(self) -> bool:
+        """Whether it is about the batch as a whole: a number of rows, a mean, a set of distinct values."""
+        return self.broken is not None
 
 
 @dataclass(frozen=True)
@@ -157,20 +153,7 @@ def condition_columns(suite: Suite) -> set[str]:
 def _compile(suite: Suite, columns: Mapping[str, str]) -> list[dict[str, object]]:
     from orchestration.guard import gx
 
-    conditions = gx.row_conditions(suite, columns, UNIQUE_TYPES)
-    compiled = []
-    for rule, given, condition in zip(suite.rules, suite.expectations, conditions, strict=True):
-        limits = given.get("kwargs", {}) if rule.expectation_type == ROW_COUNT else {}
-        compiled.append(
-            {
-                "failing": condition.failing,
-                "scope": condition.scope,
-                "given": condition.given,
-                "minimum": limits.get("min_value"),
-                "maximum": limits.get("max_value"),
-            }
-        )
-    return compiled
+    return [asdict(condition) for condition in gx.conditions(suite, columns, UNIQUE_TYPES)]
 
 
 def _compiled(rule: Rule, given: dict[str, object]) -> CompiledRule:

@@ -1,7 +1,7 @@
 """Great Expectations on DuckDB: the only module that imports it.
 
-Belongs here: taking the failing-row condition of an expectation from GX's own metric, and GX's own
-validation of a batch. Does not belong here: what is done with either. Importing GX costs seconds, so
+Belongs here: taking the failing-row condition or the aggregate of an expectation from GX's own metric, and GX's
+own validation of a batch. Does not belong here: what is done with either. Importing GX costs seconds, so
 this module is imported only when a suite changed or someone asks for GX's own validation.
 
 Measured needs of GX over DuckDB (`duckdb-sqlalchemy`): `isolation_level="AUTOCOMMIT"`,
@@ -13,7 +13,7 @@ transaction; and regular expressions as `regexp_matches`, because DuckDB's `~` m
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ from sqlalchemy.pool import StaticPool
 
 from orchestration.guard.results import GuardError
 from orchestration.guard.sql import identifier
-from orchestration.guard.suites import Suite
+from orchestration.guard.suites import Rule, Suite
 
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
 """Counts without values: nothing personal leaves the engine."""
@@ -51,6 +51,20 @@ _SHAPE_METRICS = frozenset({"table.columns", "table.column_types", "table.row_co
 
 _ROW_FUNCTIONS = (MetricPartialFunctionTypes.MAP_CONDITION_FN, MetricPartialFunctionTypes.MAP_FN)
 """Kinds of metrics that are an expression over one row."""
+
+_Sql = sa.ColumnElement[Any]
+
+_Condition = sa.ColumnElement[bool]
+
+_Over = Callable[[Any], _Sql]
+"""Narrows an aggregate to the rows in scope."""
+
+_Aggregate = Callable[[_Over], _Sql]
+
+_FLOATS = frozenset({"DOUBLE", "FLOAT"})
+
+QUANTILE_TOLERANCE = 1e-4
+"""GX takes a quantile for within its range when it is that close to a limit, relative to the limit."""
 
 _LOGGERS = ("core.expectation_suite", "validator.metrics_calculator")
 
@@ -64,18 +78,21 @@ _MISSING = {
 
 
 @dataclass(frozen=True)
-class RowCondition:
-    """The SQL of a row expectation.
+class Conditions:
+    """The SQL of an expectation.
 
     Attributes:
-        failing: True for the rows that break it; NULL and false for the others.
+        failing: True for the rows that break it; NULL and false for the others. None where only other rows or the
+            whole batch tell.
         scope: True for the rows its row condition asks for; None when it has none.
         given: True for the rows that have the values it needs; None when it needs none.
+        broken: Over all rows, true when the batch as a whole breaks it and else false; None for rules about rows.
     """
 
     failing: str | None
     scope: str | None
     given: str | None
+    broken: str | None
 
 
 class _Borrowed(ConnectionWrapper):
@@ -92,7 +109,7 @@ class _QuotingPreparer(sa.sql.compiler.IdentifierPreparer):
         return True
 
 
-def row_conditions(suite: Suite, columns: Mapping[str, str], unique_types: frozenset[str]) -> list[RowCondition]:
+def conditions(suite: Suite, columns: Mapping[str, str], unique_types: frozenset[str]) -> list[Conditions]:
     """The SQL of each expectation of a suite, in its order, taken from GX's own metrics.
 
     Args:
@@ -102,7 +119,7 @@ def row_conditions(suite: Suite, columns: Mapping[str, str], unique_types: froze
             scope is compiled.
 
     Raises:
-        GuardError: An expectation is invalid, names an unknown column or has no condition for single rows.
+        GuardError: An expectation is invalid, names an unknown column or is no condition that one scan can judge.
     """
     with duckdb.connect() as con:
         con.execute(
@@ -117,10 +134,16 @@ def row_conditions(suite: Suite, columns: Mapping[str, str], unique_types: froze
             # The row condition first: its errors say more than those of a condition that includes it.
             scope = _scope(suite, engine, expectation)
             given = _given(engine, expectation, rule.columns)
-            is_unique = rule.expectation_type in unique_types
-            typed = ", ".join(f"{column} ({columns[column]})" for column in rule.columns)
-            failing = None if is_unique else _failing(suite, engine, expectation, typed)
-            compiled.append(RowCondition(failing=failing, scope=scope, given=given))
+            failing, broken = None, None
+            if _is_about_batch(expectation):
+                is_float = any(columns[column] in _FLOATS for column in rule.columns)
+                broken = _broken(suite, engine, expectation, scope, is_float=is_float)
+            elif rule.expectation_type not in unique_types:
+                typed = ", ".join(f"{column} ({columns[column]})" for column in rule.columns)
+                failing = _failing(suite, engine, expectation, typed)
+            in_scope = None if scope is None else _sql(engine, scope)
+            compiled.append(Conditions(failing=failing, scope=in_scope, given=given, broken=broken))
+            _check(con, suite, rule, compiled[-1], columns)
         return compiled
 
 
@@ -152,7 +175,8 @@ def unexpected_counts(con: duckdb.DuckDBPyConnection, suite: Suite, relation: st
         result = by_configuration[_identity(expectation.configuration.to_json_dict())]
         if _raised(result.exception_info):
             raise GuardError(f"{suite.path}: rule {rule.rule_id}: Great Expectations cannot validate it")
-        count = result.result.get("unexpected_count")
+        # A rule about the batch is broken or not; what GX counts there, if it counts, are distinct values.
+        count = None if _is_about_batch(expectation) else result.result.get("unexpected_count")
         counts[rule.rule_id] = int(count) if count is not None else int(not result.success)
     return counts
 
@@ -217,12 +241,8 @@ def _engine(con: duckdb.DuckDBPyConnection, relation: str) -> tuple[SqlAlchemyEx
     return engine, data
 
 
-def _failing(suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expectation, applied_to: str) -> str | None:
-    metric = getattr(expectation, "map_metric", None)
-    if metric is None:
-        if expectation.expectation_type == "expect_table_row_count_to_be_between":
-            return None
-        raise _unsupported(suite, expectation)
+def _failing(suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expectation, applied_to: str) -> str:
+    metric = expectation.map_metric  # type: ignore[attr-defined]
     condition_name = f"{metric}.condition"
     if not _judges_single_rows(engine, condition_name):
         raise _unsupported(suite, expectation)
@@ -261,23 +281,177 @@ def _judges_single_rows(engine: SqlAlchemyExecutionEngine, metric: str) -> bool:
 
 def _unsupported(suite: Suite, expectation: Expectation) -> GuardError:
     return GuardError(
-        f"{suite.path}: {expectation.expectation_type} does not judge single rows by one SQL "
-        "condition, so it cannot "
-        "be used here; see expectations/README.md for what can"
+        f"{suite.path}: {expectation.expectation_type} judges neither single rows by one SQL condition nor the batch "
+        "by one aggregate, so it cannot be used here; see expectations/README.md for what can"
     )
 
 
-def _scope(suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expectation) -> str | None:
+def _is_about_batch(expectation: Expectation) -> bool:
+    return getattr(expectation, "map_metric", None) is None
+
+
+def _broken(
+    suite: Suite,
+    engine: SqlAlchemyExecutionEngine,
+    expectation: Expectation,
+    scope: _Condition | None,
+    *,
+    is_float: bool,
+) -> str:
+    """SQL over a batch that is true when it breaks a rule about the whole of it.
+
+    What GX cannot compare (no value, not a number) breaks the rule, as it does there.
+    """
+    judge = _JUDGES.get(expectation.expectation_type)
+    metrics: tuple[str, ...] = getattr(expectation, "metric_dependencies", ())
+    asked = expectation.configuration.kwargs
+    if judge is not None:
+        holds = judge(asked, scope)
+    elif len(metrics) == 1 and hasattr(expectation, "min_value") and hasattr(expectation, "max_value"):
+        aggregate = _aggregate(engine, metrics[0], expectation)
+        if aggregate is None:
+            raise _unsupported(suite, expectation)
+        holds = _is_between(_over(aggregate, scope), asked, is_float=is_float and metrics[0] in _OF_VALUES)
+    else:
+        raise _unsupported(suite, expectation)
+    return _sql(engine, sa.not_(sa.func.coalesce(holds, sa.false())))
+
+
+def _aggregate(engine: SqlAlchemyExecutionEngine, metric: str, expectation: Expectation) -> _Aggregate | None:
+    """The SQL of a metric that is one aggregate: GX's own, or where GX asks several queries the same in one."""
+    column: str | None = getattr(expectation, "column", None)
+    own = _AGGREGATES.get(metric)
+    if own is not None:
+        return lambda over: own(sa.column(column or ""), over)
+    name = f"{metric}.aggregate_fn"
+    try:
+        get_metric_provider(name, engine)
+    except MetricProviderError:
+        return None
+    domain = {} if column is None else {"column": column}
+    with _quiet():
+        function, _, _ = MetricsCalculator(execution_engine=engine, show_progress_bars=False).get_metric(
+            MetricConfiguration(name, metric_domain_kwargs=domain, metric_value_kwargs={})
+        )
+    return lambda over: over(function)
+
+
+def _over(aggregate: _Aggregate, scope: _Condition | None) -> _Sql:
+    """An aggregate over the rows in scope."""
+    return aggregate(lambda function: function if scope is None else function.filter(scope))
+
+
+def _is_between(value: _Sql, asked: Mapping[str, Any], *, is_float: bool) -> _Condition:
+    limits: list[_Condition] = [value.is_not(None)]
+    if asked.get("min_value") is not None:
+        least = sa.literal(asked["min_value"])
+        limits.append(value > least if asked.get("strict_min") else value >= least)
+    if asked.get("max_value") is not None:
+        most = sa.literal(asked["max_value"])
+        limits.append(value < most if asked.get("strict_max") else value <= most)
+    if is_float:
+        limits.append(sa.not_(sa.func.isnan(value)))
+    return sa.and_(*limits)
+
+
+def _is_row_count(asked: Mapping[str, Any], scope: _Condition | None) -> _Condition:
+    return _over(lambda over: over(sa.func.count()), scope) == sa.literal(asked["value"])
+
+
+def _has_values(asked: Mapping[str, Any], scope: _Condition | None) -> _Condition:
+    found = _distinct(asked, scope, sa.column(asked["column"]).in_(asked["value_set"]))
+    return found == sa.literal(len(asked["value_set"]))
+
+
+def _has_no_others(asked: Mapping[str, Any], scope: _Condition | None) -> _Condition:
+    return _distinct(asked, scope, sa.column(asked["column"]).not_in(asked["value_set"])) == sa.literal(0)
+
+
+def _distinct(asked: Mapping[str, Any], scope: _Condition | None, condition: _Condition) -> _Sql:
+    """How many distinct values of a column meet a condition."""
+    counted = sa.func.count(sa.distinct(sa.column(asked["column"])))
+    return counted.filter(condition if scope is None else sa.and_(condition, scope))
+
+
+def _has_quantiles(asked: Mapping[str, Any], scope: _Condition | None) -> _Condition:
+    column: _Sql = sa.column(asked["column"])
+    ranges = asked["quantile_ranges"]
+    limits: list[_Condition] = []
+    for quantile, (least, most) in zip(ranges["quantiles"], ranges["value_ranges"], strict=True):
+        disc = sa.func.quantile_disc(column, sa.literal(quantile))
+        value: _Sql = disc if scope is None else disc.filter(scope)
+        limits.append(value.is_not(None))
+        if least is not None:
+            limits.append(value >= sa.literal(least - QUANTILE_TOLERANCE * abs(least)))
+        if most is not None:
+            limits.append(value <= sa.literal(most + QUANTILE_TOLERANCE * abs(most)))
+    return sa.and_(*limits)
+
+
+def _finite_deviation(value: _Sql, over: _Over) -> _Sql:
+    # The engine stops at a deviation that is no number; here it is none, which breaks the rule.
+    finite = sa.func.isfinite(value)
+    deviation = over(sa.func.stddev_samp(sa.case((finite, value))))
+    return sa.case((over(sa.func.bool_and(finite)), deviation))
+
+
+def _share(part: _Sql, whole: _Sql) -> _Sql:
+    # Nothing of nothing is 0 to GX.
+    return sa.func.coalesce(sa.cast(part, sa.Double) / sa.func.nullif(whole, 0), sa.literal(0))
+
+
+_AGGREGATES: Mapping[str, Callable[[_Sql, _Over], _Sql]] = {
+    "table.row_count": lambda _column, over: over(sa.func.count()),
+    "column.median": lambda column, over: over(sa.func.median(column)),
+    "column.standard_deviation": lambda column, over: _finite_deviation(sa.cast(column, sa.Double), over),
+    "column.unique_proportion": lambda column, over: _share(
+        over(sa.func.count(sa.distinct(column))), over(sa.func.count(column))
+    ),
+    "column.non_null_proportion": lambda column, over: _share(over(sa.func.count(column)), over(sa.func.count())),
+}
+"""Metrics that GX has no aggregate for that always answers, and theirs."""
+
+_OF_VALUES = frozenset({f"column.{name}" for name in ("max", "mean", "median", "min", "standard_deviation", "sum")})
+"""Metrics that may be no number when a value is none."""
+
+_JUDGES: Mapping[str, Callable[[Mapping[str, Any], _Condition | None], _Condition]] = {
+    "expect_table_row_count_to_equal": _is_row_count,
+    "expect_column_distinct_values_to_be_in_set": _has_no_others,
+    "expect_column_distinct_values_to_contain_set": _has_values,
+    "expect_column_distinct_values_to_equal_set": lambda asked, scope: sa.and_(
+        _has_values(asked, scope), _has_no_others(asked, scope)
+    ),
+    "expect_column_quantile_values_to_be_between": _has_quantiles,
+}
+"""How rules about the batch that are no range of one metric are judged."""
+
+
+def _check(
+    con: duckdb.DuckDBPyConnection, suite: Suite, rule: Rule, compiled: Conditions, columns: Mapping[str, str]
+) -> None:
+    """Let the engine read a rule about the batch: GX compiles a mean of texts without a word."""
+    if compiled.broken is None:
+        return
+    try:
+        con.execute(f"select {compiled.broken} from {_BATCH}")
+    except duckdb.Error as error:
+        typed = ", ".join(f"{column} ({columns[column]})" for column in rule.columns)
+        raise GuardError(f"{suite.path}: {rule.expectation_type} cannot be applied to {typed}") from error
+
+
+def _scope(suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expectation) -> _Condition | None:
     condition = getattr(expectation, "row_condition", None)
     if condition is None:
         return None
     try:
         parsed = cast(Condition, deserialize_row_condition(condition))
-        return _sql(engine, engine.condition_to_filter_clause(parsed))
+        clause = engine.condition_to_filter_clause(parsed)
+        _sql(engine, clause)
     except Exception as error:
         raise GuardError(
             f"{suite.path}: {expectation.expectation_type}: row_condition must be in GX's structured form: {error}"
         ) from error
+    return cast("_Condition", clause)
 
 
 def _given(engine: SqlAlchemyExecutionEngine, expectation: Expectation, columns: Sequence[str]) -> str | None:
@@ -288,7 +462,7 @@ def _given(engine: SqlAlchemyExecutionEngine, expectation: Expectation, columns:
     return _sql(engine, sa.not_(sa.and_(*are_null) if missing is all else sa.or_(*are_null)))
 
 
-def _sql(engine: SqlAlchemyExecutionEngine, clause: sa.ColumnElement[Any]) -> str:
+def _sql(engine: SqlAlchemyExecutionEngine, clause: _Sql) -> str:
     return str(
         sa.type_coerce(clause, sa.Boolean).compile(
             dialect=engine.engine.dialect, compile_kwargs={"literal_binds": True}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from orchestration.guard import batches as _batches
-from orchestration.guard.audit import BROKEN, Batch, audit, bad_rows
+from orchestration.guard.audit import BROKEN, Batch, audit, bad_rows, untolerated
 from orchestration.guard.batches import UnreadableMappingError, table_batches
 from orchestration.guard.promotion import Load, candidate_name, hold, pass_unchanged, promote, with_rules
 from orchestration.guard.results import GuardError, RuleResult, Severity, Verdict
@@ -45,7 +45,11 @@ LOAD_RULES: tuple[tuple[str, Severity, str], ...] = (
     (CLOCK_PLAUSIBLE, "warning", "the cursor must not be ahead of the clock by more than a day"),
     ("load.deletions_plausible", "critical", "a sweep must not delete most of the table"),
     ("load.rows_mostly_good", "critical", "the share of bad rows must stay within guard.max_bad_share"),
-    ("load.rules_tolerated", "critical", "rules with a tolerated share must stay within it"),
+    (
+        "load.rules_tolerated",
+        "critical",
+        "rules with a tolerated share must stay within it, and rules about the batch must hold",
+    ),
     ("load.counts_agree", "critical", "our counts must equal Great Expectations' own"),
 )
 """Rules about a load as a whole: id, severity, what must hold."""
@@ -121,7 +125,8 @@ def guard_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table
             findings += _disagreements(con, batches, rules)
     except UnreadableMappingError as error:
         return _hold(con, load, [*findings, Finding("load.columns_kept", str(error))], [])
-    findings += _row_findings(con, load, batches, rules) + _tolerance_findings(batches, rules)
+    findings += _row_findings(con, load, batches, rules)
+    findings += [Finding("load.rules_tolerated", sentence) for sentence in untolerated(batches, rules)]
     if any(finding.rule_id in _CRITICAL for finding in findings):
         return _hold(con, load, findings, rules)
     reason = "; ".join(finding.text for finding in findings) or None
@@ -254,22 +259,6 @@ def _row_findings(
                 + "; ".join(_worst(batches, rules)),
             )
         )
-    return findings
-
-
-def _tolerance_findings(batches: Sequence[Batch], rules: Sequence[RuleResult]) -> list[Finding]:
-    """Critical rules with `mostly` that fail for more than the tolerated share of rows."""
-    findings = []
-    for batch in batches:
-        for rule in batch.rules:
-            tolerated = rule.rule.tolerance
-            result = _result(rules, batch.rule_id(rule))
-            if not tolerated or rule.rule.severity != "critical" or not result.checked:
-                continue
-            share = result.failed / result.checked
-            if share > tolerated:
-                text = f"{result.description}: {share:.1%} of the rows break it, tolerated are {tolerated:.1%}"
-                findings.append(Finding("load.rules_tolerated", text))
     return findings
 
 

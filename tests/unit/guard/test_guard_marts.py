@@ -149,7 +149,7 @@ def test_what_readers_must_not_see_is_found(shop: Shop, mart: str, change: dict[
 def test_prepared_marts_need_no_great_expectations(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     fresh = shop.settings.model_copy(update={"home": tmp_path / "fresh"})
     prepare(fresh)
-    monkeypatch.setattr(gx, "row_conditions", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr(gx, "conditions", lambda *given: pytest.fail("compiled again"))
     build(shop)
     assert {rule.rule_id.partition(".")[2] for rule in guard_marts(shop.con, fresh) if rule.failed} == {"rows_present"}
 

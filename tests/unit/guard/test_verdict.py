@@ -340,7 +340,7 @@ def test_prepared_suites_need_no_great_expectations_later(shop: Shop, monkeypatc
 
     fresh = shop.settings.model_copy(update={"home": tmp_path / "fresh"})
     prepare(fresh)
-    monkeypatch.setattr(gx, "row_conditions", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr(gx, "conditions", lambda *given: pytest.fail("compiled again"))
     other = Shop(shop.con, fresh)
     assert other.load([order(1)]).status == "promoted"
     assert other.load([person(1)], "people").status == "promoted"
@@ -351,7 +351,7 @@ def test_great_expectations_itself_agrees(shop: Shop):
         validate_with_gx(shop.con, shop.settings, shop.table())
     shop.load([order(number, currency="usd" if number == 3 else "USD") for number in range(20)])
     pairs = validate_with_gx(shop.con, shop.settings, shop.table())
-    assert {pair.rule_id for pair in pairs} >= {"order.currency_known", "sent.key_unique", "sent.rows_present"}
+    assert {pair.rule_id for pair in pairs} >= {"order.currency_known", "sent.key_unique", "order.rows_present"}
     assert all(pair.ours == pair.gx for pair in pairs)
 
 
@@ -384,3 +384,34 @@ def test_verdicts_and_bookkeeping_hold_no_values_of_rows(shop: Shop):
     texts += repr(shop.con.execute("select reasons from quarantine.rows").fetchall())
     assert first.status == "held"
     assert "anary" not in texts
+
+
+def with_custom(shop: Shop, *expectations: dict[str, object]) -> Shop:
+    """The shop with the user's own suite on its orders."""
+    path = shop.settings.config_path.parent / "expectations" / "custom" / "shop__orders.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"name": "shop__orders", "expectations": expectations}), encoding="utf-8")
+    return shop
+
+
+FEW_STATES = {
+    "type": "expect_column_unique_value_count_to_be_between",
+    "kwargs": {"column": "state", "max_value": 1},
+    "description": "must have one value in a load",
+    "meta": {"rule": "one_state"},
+}
+
+
+def test_a_broken_critical_rule_about_the_batch_holds_the_load(shop: Shop):
+    with_custom(shop, {**FEW_STATES, "severity": "critical"})
+    assert shop.load([order(1), order(2)]).promoted == 2
+    reason = held(shop, shop.load([order(3), order(4, state="returned")]))
+    assert "shop__orders.state: must have one value in a load" in reason
+
+
+def test_a_broken_warning_about_the_batch_is_counted(shop: Shop):
+    with_custom(shop, {**FEW_STATES, "severity": "warning"})
+    verdict = shop.load([order(1), order(2, state="returned")])
+    assert (verdict.status, verdict.promoted) == ("promoted", 2)
+    [rule] = [rule for rule in verdict.rules if rule.rule_id == "shop__orders.one_state"]
+    assert (rule.failed, rule.checked) == (1, 2)
