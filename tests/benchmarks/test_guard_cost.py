@@ -1,0 +1,347 @@
+"""What the guard costs against what it replaces: the same tickets and rules, each contender in its own process.
+
+CPU seconds and peak memory by contender, as ratios; never a limit on a clock. `CEM_BENCH_TICKETS` sets the size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.guard import guard_table
+from orchestration.guard.batches import table_batches
+from orchestration.guard.suites import custom_suite
+from orchestration.settings import Settings, Source, Table
+from orchestration.sources.extract import Extracted
+from orchestration.warehouse import BOOKKEEPING, utc_now
+
+TICKETS = int(os.environ.get("CEM_BENCH_TICKETS", "200000"))
+CONTENDERS = os.environ.get("CEM_BENCH_CONTENDERS", "")
+FOLDER = Path(__file__).resolve().parent
+
+BASELINE = "ours"
+
+TICKET_SQL = """
+select
+    't' || case when range % 50021 = 0 then range - 1 else range end as ticket_id,
+    'p' || (hash(range) % 900000) as person_id,
+    case when range % 9973 = 0 then 'lost' else ['new', 'open', 'pending', 'resolved', 'closed'][1 + range % 5] end
+        as status,
+    case when range % 7919 = 0 then 'asap' else ['low', 'normal', 'high', 'urgent'][1 + range % 4] end as priority,
+    ['question', 'incident', 'problem', 'request'][1 + range % 4] as type,
+    ['email', 'phone', 'chat', 'web'][1 + range % 4] as channel,
+    'سفارش ' || (hash(range + 1) % 100000) || ' is late' as subject,
+    'someone' || (hash(range) % 900000) || case when range % 6007 = 0 then ' ' else '@' end || 'x.org' as email,
+    timestamp '2020-01-01' + to_seconds(range * 20) as created_at,
+    timestamp '2020-01-01' + to_seconds(range * 20 + case when range % 8009 = 0 then -90 else 9000 end) as resolved_at,
+    timestamp '2020-01-01' + to_seconds(range * 20 + 90000) as updated_at,
+    case when range % 10007 = 0 then -1 else range % 4 end as reopen_count,
+    (range % 7)::bigint as reassignment_count,
+    (hash(range + 2) % 100000) / 7.0 as first_reply_minutes
+from range({rows})
+"""
+"""Tickets of which about one in two thousand breaks a rule; a few share their id with another."""
+
+
+def between(column: str, **limits: object) -> dict[str, object]:
+    return {"type": "expect_column_values_to_be_between", "kwargs": {"column": column, **limits}}
+
+
+def among(column: str, values: list[str]) -> dict[str, object]:
+    return {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": column, "value_set": values}}
+
+
+def given(column: str) -> dict[str, object]:
+    return {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}}
+
+
+def after(later: str, earlier: str) -> dict[str, object]:
+    return {
+        "type": "expect_column_pair_values_a_to_be_greater_than_b",
+        "kwargs": {
+            "column_A": later,
+            "column_B": earlier,
+            "or_equal": True,
+            "ignore_row_if": "either_value_is_missing",
+        },
+    }
+
+
+RULES: list[tuple[dict[str, object], str]] = [
+    ({"type": "expect_column_values_to_be_unique", "kwargs": {"column": "ticket_id"}}, ""),
+    (given("ticket_id"), "ticket_id is null"),
+    (given("person_id"), "person_id is null"),
+    (given("created_at"), "created_at is null"),
+    (given("status"), "status is null"),
+    (among("status", ["new", "open", "pending", "resolved", "closed"]),
+     "status not in ('new', 'open', 'pending', 'resolved', 'closed')"),
+    (among("priority", ["low", "normal", "high", "urgent"]), "priority not in ('low', 'normal', 'high', 'urgent')"),
+    (among("type", ["question", "incident", "problem", "request"]),
+     "type not in ('question', 'incident', 'problem', 'request')"),
+    (among("channel", ["email", "phone", "chat", "web"]), "channel not in ('email', 'phone', 'chat', 'web')"),
+    ({"type": "expect_column_values_to_match_regex", "kwargs": {"column": "email", "regex": "^[^@ ]+@[^@ ]+$"}},
+     "not regexp_matches(email, '^[^@ ]+@[^@ ]+$')"),
+    ({"type": "expect_column_value_lengths_to_be_between", "kwargs": {"column": "subject", "max_value": 500}},
+     "length(subject) > 500"),
+    (between("created_at", min_value="2000-01-01"), "created_at < timestamp '2000-01-01'"),
+    (between("resolved_at", min_value="2000-01-01"), "resolved_at < timestamp '2000-01-01'"),
+    (between("updated_at", min_value="2000-01-01"), "updated_at < timestamp '2000-01-01'"),
+    (after("resolved_at", "created_at"), "resolved_at < created_at"),
+    (after("updated_at", "created_at"), "updated_at < created_at"),
+    (between("reopen_count", min_value=0), "reopen_count < 0"),
+    (between("reassignment_count", min_value=0, max_value=1000), "reassignment_count not between 0 and 1000"),
+    (between("first_reply_minutes", min_value=0, max_value=1000000), "first_reply_minutes not between 0 and 1000000"),
+    ({"type": "expect_column_value_lengths_to_be_between", "kwargs": {"column": "ticket_id", "max_value": 64}},
+     "length(ticket_id) > 64"),
+]  # fmt: skip
+"""Twenty rules: the expectation, and the same as SQL for those who write it by hand."""
+
+
+def expectations() -> list[dict[str, object]]:
+    return [
+        {**rule, "severity": "critical", "description": f"rule {number}", "meta": {"rule": f"rule_{number}"}}
+        for number, (rule, _) in enumerate(RULES)
+    ]
+
+
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(str(folder / "warehouse.duckdb"))
+    con.execute("set threads = 2")
+    return con
+
+
+def prepare(folder: Path) -> None:
+    """The warehouse that every contender gets a copy of: the tickets as a load that waits for the guard."""
+    with connect(folder) as con:
+        con.execute(BOOKKEEPING)
+        con.execute("create schema candidate_desk")
+        con.execute(
+            "create table candidate_desk.tickets as select *, ticket_id as _key, "
+            "hash(ticket_id, subject) as _row_hash, "
+            "null::varchar as _cursor, 'tickets.parquet' as _source_file, "
+            "row_number() over () as _source_row, 'load1' as _load_id, timestamp '2024-06-01' as _loaded_at, "
+            f"null::timestamp as _deleted_at from ({TICKET_SQL.format(rows=TICKETS)})"
+        )
+    suite = folder / "expectations" / "custom" / "desk__tickets.json"
+    suite.parent.mkdir(parents=True)
+    suite.write_text(json.dumps({"name": "desk__tickets", "expectations": expectations()}), encoding="utf-8")
+
+
+def settings_of(folder: Path) -> Settings:
+    table = Table(source="desk", name="tickets", files=("tickets.parquet",), format="parquet", key=("ticket_id",))
+    source = Source(name="desk", kind="files", folder=folder, tables=(table,))
+    return Settings(config_path=folder / "cem.yml", home=folder, sources=(source,))
+
+
+def compile_ours(folder: Path) -> None:
+    """What is done once for a suite: it is compiled, and marked as proven."""
+    settings = settings_of(folder)
+    [table] = settings.tables()
+    with connect(folder) as con, table_batches(con, settings, table, "candidate_desk.tickets", utc_now()) as batches:
+        for batch in batches:
+            batch.compiled.proven()
+
+
+def ours(folder: Path) -> dict[str, int]:
+    """Tag with reasons, unique keys, quarantine and promotion, all of it in the guard."""
+    settings = settings_of(folder)
+    extracted = Extracted(
+        source="desk", table_name="tickets", load_id="load1", extracted=TICKETS, deduplicated=0,
+        candidates=TICKETS, deleted=0, skipped=False, state=(),
+    )  # fmt: skip
+    with connect(folder) as con:
+        verdict = guard_table(con, settings, next(iter(settings.tables())), extracted)
+        assert verdict.status == "promoted", verdict.reason
+    return {"good": verdict.promoted, "bad": verdict.quarantined}
+
+
+def hash_scan(folder: Path) -> dict[str, int]:
+    """Read every value of the table once, as a hash does."""
+    with connect(folder) as con:
+        columns = [row[0] for row in con.execute("describe candidate_desk.tickets").fetchall()]
+        [rows] = con.execute(
+            f"select count(distinct h % 2) from (select hash({', '.join(columns)}) as h from candidate_desk.tickets)"
+        ).fetchone()
+    return {"rows": rows}
+
+
+def plain_copy(folder: Path) -> dict[str, int]:
+    """Copy the load to where it would go."""
+    with connect(folder) as con:
+        con.execute("create schema raw_desk; create table raw_desk.tickets as from candidate_desk.tickets")
+    return {"rows": TICKETS}
+
+
+def by_hand(folder: Path) -> dict[str, int]:
+    """The same job in SQL somebody wrote for this one table: tag, unique key, split, in one transaction."""
+    bits = " | ".join(f"case when {sql} then {1 << n} else 0 end" for n, (_, sql) in enumerate(RULES) if sql)
+    reasons = ", ".join(f"case when mask & {1 << n} <> 0 then 'rule {n}' end" for n in range(len(RULES)))
+    with connect(folder) as con:
+        con.execute(
+            "create temp table twice as select ticket_id from candidate_desk.tickets group by 1 having count(*) > 1"
+        )
+        con.execute(
+            f"create temp table bad as select rowid as row, mask, "
+            f"list_filter([{reasons}], lambda reason: reason is not null) as reasons from (select rowid, {bits} | "
+            "case when ticket_id in (select ticket_id from twice) then 1 else 0 end as mask "
+            "from candidate_desk.tickets) where mask <> 0"
+        )
+        con.execute("begin; create schema raw_desk")
+        con.execute("create table quarantine.tickets as select tickets.*, bad.reasons from candidate_desk.tickets "
+                    "inner join bad on tickets.rowid = bad.row")  # fmt: skip
+        con.execute(
+            "create table raw_desk.tickets as from candidate_desk.tickets where rowid not in (select row from bad)"
+        )
+        con.execute("drop table candidate_desk.tickets; commit")
+        [good] = con.execute("select count(*) from raw_desk.tickets").fetchone()
+        [bad] = con.execute("select count(*) from quarantine.tickets").fetchone()
+    return {"good": good, "bad": bad}
+
+
+def gx_on_duckdb(folder: Path) -> dict[str, int]:
+    """Great Expectations over DuckDB with the rows of all failures. It splits nothing."""
+    from great_expectations.core.batch import Batch
+    from great_expectations.validator.validator import Validator
+
+    from orchestration.guard import gx
+
+    suite = custom_suite(folder, "desk", "tickets")
+    assert suite is not None
+    complete = {
+        "result_format": "COMPLETE",
+        "unexpected_index_column_names": ["_source_row"],
+        "partial_unexpected_count": TICKETS,
+        "return_unexpected_index_query": False,
+    }
+    with connect(folder) as con:
+        con.execute("create temp view batch as from candidate_desk.tickets")
+        engine, data = gx._engine(con, "batch")
+        validator = Validator(execution_engine=engine, batches=[Batch(data=data)])
+        results = validator.graph_validate(
+            configurations=[one.configuration for one in gx._expectations(suite)],
+            runtime_configuration={"result_format": complete, "catch_exceptions": False},
+        )
+    return {"failures": sum(result.result["unexpected_count"] for result in results)}
+
+
+def gx_on_pandas(folder: Path) -> dict[str, int]:
+    """Great Expectations on pandas, the frame read from DuckDB. It splits nothing."""
+    import great_expectations as gx
+
+    with connect(folder) as con:
+        frame = con.execute("select * exclude (_deleted_at, _cursor) from candidate_desk.tickets").df()
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    suite = context.suites.add(gx.ExpectationSuite(name="tickets", expectations=expectations()))
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("tickets")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    results = batch.validate(suite, result_format={"result_format": "COMPLETE"}).results
+    return {"failures": sum(result.result["unexpected_count"] for result in results)}
+
+
+def dbt_tests(folder: Path) -> dict[str, int]:
+    """Twenty tests of dbt-duckdb, which say how many rows fail and not which. They split nothing."""
+    from dbt.cli.main import dbtRunner
+
+    project = folder / "dbt"
+    (project / "tests").mkdir(parents=True)
+    (project / "dbt_project.yml").write_text(
+        "{name: bench, version: '1', profile: bench, flags: {send_anonymous_usage_stats: false}}"
+    )
+    (project / "profiles.yml").write_text(
+        f"bench: {{target: dev, outputs: {{dev: {{type: duckdb, path: '{folder / 'warehouse.duckdb'}', threads: 1}}}}}}"
+    )
+    unique = "select ticket_id from candidate_desk.tickets group by 1 having count(*) > 1"
+    for number, (_, sql) in enumerate(RULES):
+        query = f"select 1 from candidate_desk.tickets where {sql}" if sql else unique
+        (project / "tests" / f"rule_{number}.sql").write_text(f"{{{{ config(severity='warn') }}}} {query}")
+    result = dbtRunner().invoke(
+        [
+            "--quiet",
+            "test",
+            "--project-dir",
+            str(project),
+            "--profiles-dir",
+            str(project),
+            "--target-path",
+            str(folder / "t"),
+        ]
+    )
+    assert result.result is not None, result.exception
+    return {"failures": sum(one.failures or 0 for one in result.result.results)}
+
+
+ALL: dict[str, Callable[[Path], dict[str, int]]] = {
+    "ours": ours,
+    "full hash scan": hash_scan,
+    "plain copy": plain_copy,
+    "hand-written SQL": by_hand,
+    "GX over DuckDB": gx_on_duckdb,
+    "GX on pandas": gx_on_pandas,
+    "20 dbt tests": dbt_tests,
+}
+
+IMPORTS = {
+    "GX over DuckDB": "import orchestration.guard.gx",
+    "GX on pandas": "import great_expectations, pandas",
+    "20 dbt tests": "from dbt.cli.main import dbtRunner",
+}
+"""Imported before the meter runs: what is compared is the work, which grows with the data."""
+
+
+def contend(name: str, folder: Path) -> None:
+    """One contender, in the process that is its own: its cost as a line of JSON."""
+    exec(IMPORTS.get(name, ""))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    found = ALL[name](folder)
+    after_ = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after_.ru_utime + after_.ru_stime - before.ru_utime - before.ru_stime
+    sys.stdout.write(json.dumps({"cpu_seconds": cpu, "peak_mb": after_.ru_maxrss / 1024, **found}) + "\n")
+
+
+@pytest.mark.benchmark
+def test_what_the_guard_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    start = tmp_path / "start"
+    start.mkdir()
+    prepare(start)
+    compile_ours(start)
+    costs: dict[str, dict[str, float]] = {}
+    for name in [one for one in ALL if not CONTENDERS or one in CONTENDERS.split(",")]:
+        folder = tmp_path / "run"
+        subprocess.run(["cp", "-r", str(start), str(folder)], check=True)
+        run = subprocess.run(
+            [sys.executable, __file__, name, str(folder)], capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "CEM_BENCH_TICKETS": str(TICKETS)},
+        )  # fmt: skip
+        assert run.returncode == 0, f"{name}: {run.stderr[-2000:]}"
+        costs[name] = json.loads(run.stdout.splitlines()[-1])
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+    (tmp_path / "guard_cost.json").write_text(
+        json.dumps({"tickets": TICKETS, "rules": len(RULES), "costs": costs}, indent=1)
+    )
+
+    reference = costs[BASELINE]["cpu_seconds"] if BASELINE in costs else 1.0
+    with capsys.disabled():
+        sys.stdout.write(f"\n{TICKETS:,} tickets, {len(RULES)} rules; CPU against ours, and peak memory\n")
+        for name, cost in costs.items():
+            found = ", ".join(
+                f"{count:,} {what}" for what, count in cost.items() if what not in ("cpu_seconds", "peak_mb")
+            )
+            sys.stdout.write(
+                f"  {name:<18}{cost['cpu_seconds'] / reference:8.2f}  {cost['cpu_seconds']:9.2f} s  "
+                f"{cost['peak_mb']:8,.0f} MB  {found}\n"
+            )
+    if {"ours", "hand-written SQL"} <= set(costs):
+        assert costs["ours"]["bad"] == costs["hand-written SQL"]["bad"]
+
+
+if __name__ == "__main__":
+    contend(sys.argv[1], Path(sys.argv[2]))
