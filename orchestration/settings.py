@@ -173,11 +173,18 @@ class Guard(Part):
         max_bad_share: A larger share of bad rows holds the load.
         max_bad_rows_floor: … but so few bad rows never do: small tables reach any share at once.
         docs_keep: Runs whose page of the data docs is kept.
+        volume: `learnt`: a load far out of the range its table usually has is held; `off`: any number of rows is fine.
+        volume_min_loads: … once so many loads (days, if there are several a day) have shown what is usual.
+        columns: `learnt`: a load whose columns suddenly look different (more often empty, on another scale, naming
+            records that are not here) is held; `off`: they may look as they like.
     """
 
     max_bad_share: Share = 0.05
     max_bad_rows_floor: int = Field(default=20, ge=0)
     docs_keep: int = Field(default=30, ge=1)
+    volume: Literal["learnt", "off"] = "learnt"
+    volume_min_loads: int = Field(default=14, ge=7)
+    columns: Literal["learnt", "off"] = "learnt"
 
 
 class Identity(Part):

@@ -54,6 +54,32 @@ create table if not exists ops.load_rules (
     checked bigint not null,
     primary key (load_id, source, table_name, rule_id)
 );
+create table if not exists ops.load_facts (
+    load_id text not null,
+    source text not null,
+    table_name text not null,
+    mode text not null check (mode in ('first', 'full', 'increment')),
+    outcome text not null check (outcome in ('promoted', 'unchanged', 'held', 'released', 'discarded')),
+    read_at timestamp not null,
+    through timestamp not null,
+    days double not null,
+    counted bigint not null,
+    expected_low double,
+    expected_high double,
+    primary key (load_id, source, table_name)
+);
+create table if not exists ops.load_columns (
+    load_id text not null,
+    source text not null,
+    table_name text not null,
+    entity text not null,
+    column_name text not null,
+    row_count bigint not null,
+    null_count bigint not null,
+    bins map(text, bigint) not null,
+    reference_count bigint,
+    orphan_count bigint
+);
 create table if not exists ops.source_state (
     source text not null,
     table_name text not null,

@@ -149,6 +149,21 @@ def untolerated(batches: Sequence[Batch], results: Sequence[RuleResult]) -> list
     return sentences
 
 
+def broken_by(
+    con: duckdb.DuckDBPyConnection, rules: Sequence[CompiledRule], relation: str
+) -> tuple[int, list[list[dict[str, Any]]]]:
+    """The rows of a small relation that break its rules, whole: for the sentences people are told.
+
+    Returns:
+        How many rows there are, and for each rule those that break it.
+    """
+    tests = ", ".join(f"coalesce({_all(rule.scope, rule.given, rule.failing)}, false)" for rule in rules)
+    cursor = con.execute(f"select [{tests}] as _broken, * from {relation}")
+    names = [column[0] for column in cursor.description or ()]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return len(rows), [[row for row in rows if row["_broken"][position]] for position in range(len(rules))]
+
+
 def _row_rules(batch: Batch) -> list[CompiledRule]:
     return [rule for rule in batch.rules if not rule.is_about_batch]
 

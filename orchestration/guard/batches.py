@@ -20,9 +20,10 @@ import yaml
 
 from orchestration.guard.audit import Batch, rename
 from orchestration.guard.compiler import compile_suite
+from orchestration.guard.load_rules import compiled_suites
 from orchestration.guard.results import GuardError, RuleResult
-from orchestration.guard.sql import as_sent, columns_of, describe, identifier, literal
-from orchestration.guard.suites import Rule, Suite, custom_suite, entity_suite, mart_suites, sent_suite
+from orchestration.guard.sql import as_sent, columns_of, describe, identifier, literal, qualified
+from orchestration.guard.suites import Rule, Suite, custom_suite, entity_suite, mart_suites, record_suite, sent_suite
 from orchestration.sources.contract import load_contract
 from orchestration.sources.inline import inline_relation
 from orchestration.sources.mapping import BOOKED, audit_columns, mapped_select
@@ -78,12 +79,14 @@ class TableSuite:
         mapping: The entity mapping whose projection is audited; None: the rows as sent.
         prefix: What rule ids begin with instead of the suite's name.
         skipped: Ids of rules that do not apply.
+        is_beside: Whether the projection is audited beside what is promoted, with the column `_id_is_taken`.
     """
 
     suite: Suite
     mapping: EntityMapping | None = None
     prefix: str | None = None
     skipped: frozenset[str] = frozenset()
+    is_beside: bool = False
 
 
 def table_suites(settings: Settings, table: Table) -> list[TableSuite]:
@@ -101,7 +104,17 @@ def table_suites(settings: Settings, table: Table) -> list[TableSuite]:
         seen[mapping.entity] += 1
         prefix = f"{suite.name}_{seen[mapping.entity]}" if several[mapping.entity] > 1 else None
         suites.append(TableSuite(suite, mapping, prefix, _not_applicable(suite, mapping)))
+        if _may_collide(table, mapping):
+            known = record_suite()
+            known_as = f"{known.name}_{prefix or suite.name}" if len(table.entities) > 1 else None
+            suites.append(TableSuite(known, mapping, known_as, is_beside=True))
     return suites
+
+
+def _may_collide(table: Table, mapping: EntityMapping) -> bool:
+    """Whether two records of a table, different by its key, may become one record of the contract."""
+    key = mapping.columns[load_contract()[mapping.entity].key]
+    return not mapping.one_per_key and not (key.column is not None and table.key == (key.column,) and not key.map)
 
 
 def _not_applicable(suite: Suite, mapping: EntityMapping) -> frozenset[str]:
@@ -164,6 +177,8 @@ def prepare(settings: Settings) -> None:
     compile_suite(folder, sent_suite(), SENT_COLUMNS, trusted=True)
     for entity in sorted({mapping.entity for table in settings.tables() for mapping in table.entities}):
         compile_suite(folder, entity_suite(entity), entity_columns(entity), trusted=True)
+    compile_suite(folder, record_suite(), {"_id_is_taken": "BOOLEAN"}, trusted=True)
+    compiled_suites(folder)
     for suite in mart_suites():
         compile_suite(folder, suite, declared_columns(suite.name), trusted=True)
 
@@ -219,6 +234,8 @@ def table_batches(
         for number, audited in enumerate(table_suites(settings, table)):
             suite, mapping = audited.suite, audited.mapping
             query = _sent_query(columns) if mapping is None else _entity_query(table, mapping)
+            if mapping is not None and audited.is_beside:
+                query = _beside_promoted(con, table, mapping, query, relation)
             view = f"guard_batch_{number}"
             _create_view(con, table, view, query, now)
             views.append(view)
@@ -323,6 +340,21 @@ def _known_rows(con: duckdb.DuckDBPyConnection, table: Table, source: str) -> It
     if written is not None:
         booked = ", ".join(f"null as {name}" for name in BOOKED)
         yield f"(select *, {booked} from ({written.sql}))"
+
+
+def _beside_promoted(
+    con: duckdb.DuckDBPyConnection, table: Table, mapping: EntityMapping, query: str, relation: str
+) -> str:
+    """The mapped rows with whether another promoted record, which they do not replace, has their id."""
+    if not columns_of(con, f"raw_{table.source}", table.name):
+        return f"select *, false as _id_is_taken from ({query})"
+    key = identifier(load_contract()[mapping.entity].key)
+    kept = (
+        f"(select * from {qualified(f'raw_{table.source}', table.name)} as raw where raw._deleted_at is null "
+        f"and not exists (select 1 from {relation} as sent where sent._key = raw._key))"
+    )
+    taken = f"select {key} from ({mapped_select(table, mapping, kept)}) where {key} is not null"
+    return f"select *, coalesce({key} in ({taken}), false) as _id_is_taken from ({query})"
 
 
 def _sent_query(columns: dict[str, str]) -> str:

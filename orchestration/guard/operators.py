@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from orchestration.guard import history
 from orchestration.guard.audit import audit, bad_rows, mark_of
 from orchestration.guard.batches import key_is_impersonal, table_batches
 from orchestration.guard.promotion import (
@@ -150,6 +151,7 @@ def discard(
             [utc_now(), f"{held_for}; discarded by {by}: {reason}", load_id, source, table],
         )
         write_state(con, load, leaving_out=("cursor",))
+        history.decide(con, load_id, (source, table), "discarded")
         con.execute(
             "delete from ops.held_state where load_id = ? and source = ? and table_name = ?",
             [load_id, source, table],

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from orchestration.guard import history
 from orchestration.guard.audit import BROKEN
+from orchestration.guard.history import Expected, Observed
 from orchestration.guard.results import Decision, GuardError, RuleResult, Verdict
 from orchestration.guard.schema import is_widening
 from orchestration.guard.sql import (
@@ -76,6 +78,8 @@ class Load:
         status: Status it gets in `ops.loads` when it is promoted.
         keeps_relation: Whether the relation stays afterwards.
         decision: The person's decision by which it moves, or None.
+        observed: How much it brought, and what was expected; None when it is no reading of the source.
+        has_profile: Whether `guard_profile` tells how its columns look.
     """
 
     table: Table
@@ -90,6 +94,8 @@ class Load:
     status: str = "promoted"
     keeps_relation: bool = False
     decision: Decision | None = None
+    observed: tuple[Observed, Expected | None] | None = None
+    has_profile: bool = False
 
     @property
     def raw(self) -> str:
@@ -178,6 +184,7 @@ def pass_unchanged(con: duckdb.DuckDBPyConnection, load: Load) -> Verdict:
         # A source that says what it said before the held load has taken that load back.
         replace_held(con, load)
         write_state(con, load)
+        _remember(con, load, "unchanged")
         con.execute(f"drop table if exists {load.relation}")
     return Verdict("unchanged", load.extracted, 0, 0, load.deduplicated, load.reason, list(load.rules))
 
@@ -342,6 +349,7 @@ def book(con: duckdb.DuckDBPyConnection, load: Load, verdict: Verdict, status: s
     )
     if load.decision is not None:
         book_decision(con, load, load.decision, verdict.promoted + verdict.quarantined)
+    _remember(con, load, status)
     if not verdict.rules:
         return
     columns = [
@@ -374,6 +382,17 @@ def book_decision(con: duckdb.DuckDBPyConnection, load: Load, decision: Decision
     )
 
 
+def _remember(con: duckdb.DuckDBPyConnection, load: Load, outcome: str) -> None:
+    """Write down what the load teaches about its table."""
+    place = (load.table.source, load.table.name)
+    if load.observed is None:
+        history.decide(con, load.load_id, place, outcome)
+        return
+    history.remember(con, load.load_id, place, *load.observed, outcome)
+    if load.has_profile:
+        history.remember_profile(con, load.load_id, place)
+
+
 def replace_held(con: duckdb.DuckDBPyConnection, load: Load) -> None:
     """Close earlier held loads of the table: what they brought is read again by this load."""
     place = [load.table.source, load.table.name]
@@ -400,7 +419,7 @@ def write_state(con: duckdb.DuckDBPyConnection, load: Load, leaving_out: Sequenc
 
 def forget(con: duckdb.DuckDBPyConnection) -> None:
     """Drop the temporary tables of an audit."""
-    for name in (BROKEN, BAD, STALE):
+    for name in (BROKEN, BAD, STALE, history.PROFILE):
         con.execute(f"drop table if exists {name}")
 
 

@@ -21,6 +21,9 @@ SUITES = Path(__file__).resolve().parents[2] / "expectations"
 SENT = "sent"
 """Name of the suite that every source table is audited against as sent."""
 
+LOAD_SUITES = ("load", "load_column", "load_profile")
+"""Names of the suites on a load as a whole; the ids of all their rules begin with `load`."""
+
 _LONG_PREFIX = re.compile(r"^expect_(column_values_to_|column_pair_values_|compound_columns_to_|table_)?")
 
 
@@ -36,6 +39,7 @@ class Rule:
         description: What must hold, completing "<column> …".
         tolerance: Share of rows that may break it (`1 - mostly`).
         detail: Column whose value is added to the reason, or None.
+        sentence: What to tell about a row that breaks the rule, with its columns in braces; of rules about loads.
     """
 
     rule_id: str
@@ -45,6 +49,7 @@ class Rule:
     description: str
     tolerance: float = 0.0
     detail: str | None = None
+    sentence: str | None = None
 
     @property
     def column(self) -> str | None:
@@ -97,6 +102,16 @@ def entity_suite(entity: str) -> Suite:
 def sent_suite() -> Suite:
     """The suite that every source table is audited against as sent."""
     return _read(SUITES / f"{SENT}.json")
+
+
+def record_suite() -> Suite:
+    """The suite on mapped records beside the records that are promoted already."""
+    return _read(SUITES / "record.json")
+
+
+def load_suites() -> list[Suite]:
+    """The suites on a load as a whole: itself, its columns as sent, its mapped columns."""
+    return [_read(SUITES / f"{name}.json") for name in LOAD_SUITES]
 
 
 def mart_suites() -> list[Suite]:
@@ -166,6 +181,7 @@ def _rule(path: Path, suite: str, index: int, given: dict[str, Any]) -> Rule:
         description=given.get("description") or short.replace("_", " "),
         tolerance=round(1.0 - float(kwargs.get("mostly", 1.0)), 12),
         detail=detail,
+        sentence=meta.get("sentence"),
     )
 
 

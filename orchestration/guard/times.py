@@ -21,7 +21,8 @@ from orchestration.sources.values import has_zone, is_day, literal, timestamp
 if TYPE_CHECKING:
     from orchestration.settings import ColumnMapping, EntityMapping, Table
 
-ZONES_KNOWN, ORDER_KNOWN, HOURS_REGULAR = "load.zones_known", "load.date_order_known", "load.hours_regular"
+ZONES_KNOWN, ORDER_KNOWN, HOURS_REGULAR = "zones_unknown", "dates_unordered", "hours_irregular"
+"""Facts of a load, which rules of `expectations/load.json` ask for."""
 
 UNORDERED = "^[0-9]{1,2}[-/.][0-9]{1,2}[-/.]([0-9]{4}|[0-9]{2})([^0-9]|$)"
 """A date whose day and month only its source can tell apart."""
@@ -42,7 +43,7 @@ def open_questions(con: duckdb.DuckDBPyConnection, table: Table, relation: str) 
         relation: SQL name of the load.
 
     Yields:
-        Rule about the load, what to say, and number of rows.
+        Fact about the load, what to say, and number of rows.
     """
     live = f"(select * from {relation} where _deleted_at is null)"
     for mapping in table.entities:

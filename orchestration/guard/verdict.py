@@ -1,87 +1,58 @@
 """The verdict on a load: promoted, held or unchanged.
 
-Belongs here: the rules about a load as a whole (emptiness, shape, share of bad rows, agreement with Great
-Expectations) and the order in which a load is judged. Does not belong here: rules about rows
-(`expectations/`) and writing (`promotion.py`).
+Belongs here: what is found out about a load, and the order in which it is judged. Does not belong here: rules
+about rows and about loads (`expectations/`), how a load is described to its rules (`load_rules.py`), what is usual
+(`history.py`, `profiles.py`) and writing (`promotion.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from orchestration.guard import batches as _batches
 from orchestration.guard.audit import BROKEN, Batch, audit, bad_rows, untolerated
-from orchestration.guard.batches import UnreadableMappingError, table_batches
+from orchestration.guard.batches import UnreadableMappingError, compiled_folder, table_batches
+from orchestration.guard.history import Expected, Observed, expect, observe
+from orchestration.guard.load_rules import (
+    Judgement,
+    compiled_suites,
+    describe_load,
+    forget_load,
+    judge,
+    put,
+    relation_of,
+    unjudged,
+)
+from orchestration.guard.profiles import Mapped, judged_profile, profile, reaches
 from orchestration.guard.promotion import Load, candidate_name, hold, pass_unchanged, promote, with_rules
-from orchestration.guard.results import GuardError, RuleResult, Severity, Verdict
+from orchestration.guard.results import GuardError, RuleResult, Verdict
 from orchestration.guard.schema import Drift, compare
 from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, scalar
-from orchestration.guard.times import HOURS_REGULAR, ORDER_KNOWN, ZONES_KNOWN, open_questions
+from orchestration.guard.times import open_questions
+from orchestration.sources.contract import load_contract
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings, Table
     from orchestration.sources.extract import Extracted
 
-CLOCK_PLAUSIBLE = "load.clock_plausible"
-
-LOAD_RULES: tuple[tuple[str, Severity, str], ...] = (
-    (
-        "load.not_empty",
-        "critical",
-        "a delivery must not be empty, unless cem.yml declares the table optional",
-    ),
-    ("load.complete", "critical", "as many records must arrive as the source says that it has"),
-    ("load.columns_kept", "critical", "every column of earlier loads, and every mapped one, must be there"),
-    ("load.types_kept", "critical", "no column may change its type"),
-    ("load.columns_known", "warning", "new columns are kept, and not used until cem.yml maps them"),
-    (ZONES_KNOWN, "critical", "times need a zone: their own, or one that cem.yml declares"),
-    (ORDER_KNOWN, "critical", "dates must be ISO, or in an order that cem.yml declares"),
-    (HOURS_REGULAR, "warning", "local times should not lie in an hour that daylight saving skips or repeats"),
-    (CLOCK_PLAUSIBLE, "warning", "the cursor must not be ahead of the clock by more than a day"),
-    ("load.deletions_plausible", "critical", "a sweep must not delete most of the table"),
-    ("load.rows_mostly_good", "critical", "the share of bad rows must stay within guard.max_bad_share"),
-    (
-        "load.rules_tolerated",
-        "critical",
-        "rules with a tolerated share must stay within it, and rules about the batch must hold",
-    ),
-    ("load.counts_agree", "critical", "our counts must equal Great Expectations' own"),
-)
-"""Rules about a load as a whole: id, severity, what must hold."""
-
 ACCEPTED_SHAPE = "accepted_shape"
 """Kind of `ops.source_state` that says which change of a column somebody accepted by releasing a load."""
-
-MAX_SWEPT_SHARE = 0.5
-"""A sweep that deletes more of a table at once is held: half a page or a lost permission looks like it."""
 
 NAMED_RULES = 3
 """Broken rules named in the reason of a held load; the rest is in `ops.load_rules`."""
 
-
-@dataclass(frozen=True)
-class Finding:
-    """A broken rule about the load as a whole.
-
-    Attributes:
-        rule_id: One of `LOAD_RULES`.
-        text: What happened, in words.
-        rows: Rows it is about; 1 where it is about the load.
-    """
-
-    rule_id: str
-    text: str
-    rows: int = 1
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def rules_of(settings: Settings, table: Table) -> list[RuleResult]:
     """Every rule a source table is judged by, as results without counts. Reads suites only, no data."""
-    return [*_load_results([]), *_batches.rules_of(settings, table)]
+    return [*unjudged(), *_batches.rules_of(settings, table)]
 
 
 def guard_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table, extracted: Extracted) -> Verdict:
@@ -105,100 +76,188 @@ def guard_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Table
         relation=candidate_name(table),
         extracted=extracted.extracted,
         deduplicated=extracted.deduplicated,
-        state=_state(extracted),
+        state=[(item.kind, item.name, item.value) for item in extracted.state],
         started_at=utc_now(),
     )
-    if extracted.shortfall is not None:
-        return _hold(con, load, [Finding("load.complete", extracted.shortfall)], [])
-    if not (extracted.candidates or extracted.deleted) or _is_swept_empty(load, extracted):
-        return _judge_nothing(con, load, extracted)
-    drift = _drift(con, load)
-    add_absent_columns(con, load, drift.absent)
-    findings = _shape_findings(drift) + _sweep_findings(con, load) + _clock_findings(extracted)
-    if any(finding.rule_id in _CRITICAL for finding in findings):
-        return _hold(con, load, findings, [])
-    now = utc_now()
+    describe_load(con)
     try:
-        with table_batches(con, settings, table, load.relation, now) as batches:
-            findings += [Finding(*found) for found in open_questions(con, table, load.relation)]
-            rules = audit(con, batches)
-            findings += _disagreements(con, batches, rules)
-    except UnreadableMappingError as error:
-        return _hold(con, load, [*findings, Finding("load.columns_kept", str(error))], [])
-    findings += _row_findings(con, load, batches, rules)
-    findings += [Finding("load.rules_tolerated", sentence) for sentence in untolerated(batches, rules)]
-    if any(finding.rule_id in _CRITICAL for finding in findings):
-        return _hold(con, load, findings, rules)
-    reason = "; ".join(finding.text for finding in findings) or None
-    return promote(con, with_rules(load, [*_load_results(findings), *rules], reason), bad_rows(batches))
+        return _Judge(con, settings, load, extracted).verdict()
+    finally:
+        forget_load(con)
 
 
-_CRITICAL = frozenset(rule_id for rule_id, severity, _ in LOAD_RULES if severity == "critical")
+class _Judge:
+    """Finds out what is to be known of one load, judges it, and acts."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, settings: Settings, load: Load, extracted: Extracted) -> None:
+        self._con = con
+        self._settings = settings
+        self._load = load
+        self._extracted = extracted
+        self._suites = compiled_suites(compiled_folder(settings))
+        self._facts: dict[str, object] = {}
+
+    def verdict(self) -> Verdict:
+        """Shape first, because the rows cannot be read without it; then the rows; then all together."""
+        self._facts |= self._counts()
+        if self._extracted.shortfall is not None:
+            return self._hold(self._judge(), [])
+        if not (self._extracted.candidates or self._extracted.deleted):
+            return self._without_rows()
+        drift = _drift(self._con, self._load)
+        put(self._con, "load_column", _changes(self._con, self._load, drift))
+        add_absent_columns(self._con, self._load, drift.absent)
+        judgement = self._judge()
+        if judgement.held_for:
+            return self._hold(judgement, [])
+        now = utc_now()
+        try:
+            with table_batches(self._con, self._settings, self._load.table, self._load.relation, now) as batches:
+                self._facts |= _times(self._con, self._load)
+                rules = audit(self._con, batches)
+                self._facts["miscounted_rules"] = _miscounted(self._con, batches, rules)
+                self._look_back(batches, now)
+        except UnreadableMappingError as error:
+            self._facts["unreadable_mapping"] = str(error)
+            return self._hold(self._judge(), [])
+        self._facts |= self._row_facts(batches, rules)
+        judgement = self._judge()
+        if judgement.held_for:
+            return self._hold(judgement, rules)
+        load = with_rules(self._load, [*judgement.results, *rules], "; ".join(judgement.told) or None)
+        return promote(self._con, load, bad_rows(batches))
+
+    def _judge(self) -> Judgement:
+        put(self._con, "load", [self._facts])
+        return judge(self._con, self._suites)
+
+    def _hold(self, judgement: Judgement, rules: Sequence[RuleResult]) -> Verdict:
+        return hold(self._con, with_rules(self._load, [*judgement.results, *rules], "; ".join(judgement.held_for)))
+
+    def _without_rows(self) -> Verdict:
+        """A load without candidates: nothing new, or less than there must be."""
+        self._expect(observe(self._con, self._load.table, self._extracted, None, self._load.started_at))
+        if self._load.table.optional:
+            self._facts["expected_low"] = None
+        judgement = self._judge()
+        return self._hold(judgement, []) if judgement.held_for else pass_unchanged(self._con, self._load)
+
+    # What is known
+
+    def _counts(self) -> dict[str, object]:
+        extracted, table = self._extracted, self._load.table
+        staged, deleted, alive = extracted.candidates, 0, 0
+        if extracted.candidates or extracted.deleted:
+            staged = scalar(self._con, f"select count(*) from {self._load.relation} where _deleted_at is null")
+            deleted = scalar(self._con, f"select count(*) from {self._load.relation} where _deleted_at is not null")
+        promoted = _promoted_rows(self._con, self._load)
+        if deleted > table.guard.max_bad_rows_floor:
+            alive = scalar(self._con, f"select count(*) from {self._load.raw} where _deleted_at is null")
+        # A read that begins at a cursor finds nothing on a quiet day; a full read must find something, and an
+        # empty delivery of a swept table would delete everything.
+        is_quiet = table.is_incremental and promoted > 0 and not deleted
+        may_be_empty = extracted.skipped or table.optional or is_quiet
+        return {
+            "extracted": extracted.extracted,
+            "deduplicated": extracted.deduplicated,
+            "staged": staged,
+            "shortfall": extracted.shortfall,
+            "clock_ahead": _ahead(extracted.ahead),
+            "accounted": staged + extracted.deduplicated,
+            "fewest_rows": 0 if may_be_empty else 1,
+            "deleted": deleted,
+            "alive": alive,
+            "deleted_share": deleted / alive if alive else None,
+        }
+
+    def _look_back(self, batches: Sequence[Batch], now: datetime) -> None:
+        """Put the load beside the loads before it."""
+        table = self._load.table
+        if self._extracted.candidates == 0:
+            return  # Deletions alone.
+        mapped = _mapped(self._settings, table, batches)
+        observed = observe(self._con, table, self._extracted, reaches(self._con, table, mapped, now), now)
+        self._expect(observed)
+        if observed is None or not mapped:
+            return
+        profile(self._con, self._settings, table, mapped)
+        self._load = replace(self._load, has_profile=True)
+        parents = " ".join(
+            f"when entity = '{each.name}' and column_name = '{column.name}' then '{column.references}'"
+            for each in mapped
+            for column in each.columns()
+            if column.references
+        )
+        parent = f"case {parents} end" if parents else "null"
+        self._con.execute(
+            f"insert into {relation_of('load_profile')} by name "
+            f"select *, {parent} as parent from ({judged_profile(table, observed.mode)})"
+        )
+
+    def _expect(self, observed: Observed | None) -> None:
+        if observed is None:
+            return
+        expected = expect(self._con, self._load.table, observed)
+        self._load = replace(self._load, observed=(observed, expected))
+        if expected is not None:
+            self._facts |= {
+                "counted": expected.counted,
+                "period": _period(observed, expected),
+                "expected_low": expected.low,
+                "expected_high": expected.high,
+            }
+
+    def _row_facts(self, batches: Sequence[Batch], rules: Sequence[RuleResult]) -> dict[str, object]:
+        bad = scalar(self._con, f"select count(*) from ({bad_rows(batches)})")
+        total, limits = scalar(self._con, f"select {self._facts['staged']}"), self._load.table.guard
+        allowed = max(limits.max_bad_rows_floor, int(limits.max_bad_share * total))
+        if bad == total and _promoted_rows(self._con, self._load) == 0:
+            allowed = max(0, total - 1)  # Nothing is good, and there is no earlier data that it could spoil.
+        return {
+            "bad_rows": bad,
+            "bad_rows_allowed": allowed,
+            "bad_share": bad / total if total else 0.0,
+            "max_bad_share": limits.max_bad_share,
+            "worst_rules": "; ".join(_worst(batches, rules)),
+            "untolerated_rules": "; ".join(untolerated(batches, rules)) or None,
+        }
 
 
-def _state(extracted: Extracted) -> list[tuple[str, str, str]]:
-    return [(item.kind, item.name, item.value) for item in extracted.state]
+def _ahead(rows: int) -> str | None:
+    if not rows:
+        return None
+    return f"{rows:,} rows have a cursor in the future; it counts as now, so that later changes are seen"
 
 
-def _judge_nothing(con: duckdb.DuckDBPyConnection, load: Load, extracted: Extracted) -> Verdict:
-    """A load without candidates: nothing new, or a delivery that is empty where it must not be."""
-    table = load.table
-    if extracted.skipped or extracted.extracted > 0 or table.optional:
-        return pass_unchanged(con, load)
-    # A read that begins at a cursor finds nothing on a quiet day; a full read must find something.
-    if table.is_incremental and _promoted_rows(con, load) > 0:
-        return pass_unchanged(con, load)
-    finding = Finding(
-        "load.not_empty",
-        "the delivery is empty; mend the source, or declare `optional: true` in cem.yml if it may be",
-    )
-    return _hold(con, load, [finding], [])
+def _times(con: duckdb.DuckDBPyConnection, load: Load) -> dict[str, object]:
+    """What the times of a load leave open, by the fact that tells it."""
+    found: dict[str, list[str]] = {}
+    for fact, text, _ in open_questions(con, load.table, load.relation):
+        found.setdefault(fact, []).append(text)
+    return {fact: "; ".join(texts) for fact, texts in found.items()}
 
 
-def _is_swept_empty(load: Load, extracted: Extracted) -> bool:
-    """An empty delivery of a swept table would delete everything."""
-    return extracted.extracted == 0 and not extracted.skipped and not load.table.optional
+def _mapped(settings: Settings, table: Table, batches: Sequence[Batch]) -> list[Mapped]:
+    """The entity projections among the batches."""
+    return [
+        Mapped(batch.prefix or audited.suite.name, audited.mapping, batch.relation)
+        for audited, batch in zip(_batches.table_suites(settings, table), batches, strict=True)
+        if audited.mapping is not None and not audited.is_beside and audited.suite.name in load_contract()
+    ]
 
 
-def _clock_findings(extracted: Extracted) -> list[Finding]:
-    if not extracted.ahead:
-        return []
-    text = f"{extracted.ahead:,} rows have a cursor in the future; it counts as now, so that later changes are seen"
-    return [Finding(CLOCK_PLAUSIBLE, text, extracted.ahead)]
-
-
-def _sweep_findings(con: duckdb.DuckDBPyConnection, load: Load) -> list[Finding]:
-    deleted = scalar(con, f"select count(*) from {load.relation} where _deleted_at is not null")
-    if deleted <= load.table.guard.max_bad_rows_floor:
-        return []
-    alive = scalar(con, f"select count(*) from {load.raw} where _deleted_at is null")
-    if deleted <= MAX_SWEPT_SHARE * alive:
-        return []
-    return [Finding("load.deletions_plausible", f"{deleted:,} of {alive:,} records are gone from the source at once")]
+def _period(observed: Observed, expected: Expected) -> str:
+    """The time that a load is judged for, as words."""
+    if observed.mode == "full":
+        return "in the whole table"
+    days = max(1, round(expected.days))
+    return f"in {days} days" if days > 1 else f"in the day up to {WEEKDAYS[observed.through.weekday()]}"
 
 
 def _promoted_rows(con: duckdb.DuckDBPyConnection, load: Load) -> int:
     if not columns_of(con, f"raw_{load.table.source}", load.table.name):
         return 0
     return scalar(con, f"select count(*) from {load.raw}")
-
-
-def _hold(
-    con: duckdb.DuckDBPyConnection, load: Load, findings: Sequence[Finding], rules: Sequence[RuleResult]
-) -> Verdict:
-    critical = [finding for finding in findings if finding.rule_id in _CRITICAL]
-    reason = "; ".join(finding.text for finding in critical)
-    return hold(con, with_rules(load, [*_load_results(findings), *rules], reason))
-
-
-def _load_results(findings: Sequence[Finding]) -> list[RuleResult]:
-    broken: dict[str, int] = {}
-    for finding in findings:
-        broken[finding.rule_id] = broken.get(finding.rule_id, 0) + finding.rows
-    return [
-        RuleResult(rule_id, "load", None, severity, text, failed=broken.get(rule_id, 0), checked=1)
-        for rule_id, severity, text in LOAD_RULES
-    ]
 
 
 def _drift(con: duckdb.DuckDBPyConnection, load: Load) -> Drift:
@@ -228,38 +287,23 @@ def add_absent_columns(con: duckdb.DuckDBPyConnection, load: Load, absent: Seque
         con.execute(f"alter table {load.relation} add column {identifier(column)} {old[column]}")
 
 
-def _shape_findings(drift: Drift) -> list[Finding]:
-    findings = []
-    for column, name in drift.removed.items():
-        hint = f", probably renamed to '{name}'" if name else ""
-        findings.append(Finding("load.columns_kept", f"column '{column}' is gone{hint}"))
-    for column, (old, new) in drift.changed.items():
-        findings.append(Finding("load.types_kept", f"column '{column}' changed its type from {old} to {new}"))
-    if drift.added:
-        names = ", ".join(f"'{column}'" for column in drift.added)
-        findings.append(Finding("load.columns_known", f"new columns, not used until cem.yml maps them: {names}"))
-    return findings
-
-
-def _row_findings(
-    con: duckdb.DuckDBPyConnection, load: Load, batches: Sequence[Batch], rules: Sequence[RuleResult]
-) -> list[Finding]:
-    findings = []
-    bad = scalar(con, f"select count(*) from ({bad_rows(batches)})")
-    total = scalar(con, f"select count(*) from {load.relation} where _deleted_at is null")
-    limits = load.table.guard
-    # So few bad rows are somebody's typing errors in a small table, whatever their share. But a first load of
-    # which nothing is good was mapped wrongly, and there is no earlier data that it could spoil.
-    is_hopeless = bad == total > 0 and _promoted_rows(con, load) == 0
-    if is_hopeless or (bad > limits.max_bad_rows_floor and bad > limits.max_bad_share * total):
-        findings.append(
-            Finding(
-                "load.rows_mostly_good",
-                f"{bad:,} of {total:,} rows are bad ({bad / total:.1%}, limit {limits.max_bad_share:.1%}): "
-                + "; ".join(_worst(batches, rules)),
-            )
-        )
-    return findings
+def _changes(con: duckdb.DuckDBPyConnection, load: Load, drift: Drift) -> list[dict[str, object]]:
+    """One row per column as sent, of the load or of those before it."""
+    table = load.table
+    old = as_sent(columns_of(con, f"raw_{table.source}", table.name))
+    new = aligned(as_sent(columns_of(con, f"candidate_{table.source}", table.name)), old)
+    changes = dict.fromkeys(drift.added, "added") | dict.fromkeys(drift.absent, "absent")
+    changes |= dict.fromkeys(drift.removed, "removed") | dict.fromkeys(drift.changed, "retyped")
+    return [
+        {
+            "column_name": column,
+            "change": changes.get(column, "none"),
+            "earlier_type": old.get(column),
+            "sent_type": new.get(column),
+            "likely_name": f", probably renamed to '{name}'" if (name := drift.removed.get(column)) else None,
+        }
+        for column in dict.fromkeys([*old, *new])
+    ]
 
 
 def _result(rules: Sequence[RuleResult], rule_id: str) -> RuleResult:
@@ -275,21 +319,20 @@ def _worst(batches: Sequence[Batch], rules: Sequence[RuleResult]) -> list[str]:
     return [f"{rule.description} ({rule.failed:,} rows)" for rule in broken[:NAMED_RULES]]
 
 
-def _disagreements(
-    con: duckdb.DuckDBPyConnection, batches: Sequence[Batch], rules: Sequence[RuleResult]
-) -> list[Finding]:
+def _miscounted(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch], rules: Sequence[RuleResult]) -> str | None:
     """Prove suites that were changed here: GX's own counts on this very batch must equal ours."""
-    findings = []
+    texts = []
     for batch in batches:
         if not batch.compiled.needs_proof:
             continue
         differing = [pair for pair in compare_with_gx(con, batch, rules) if pair.ours != pair.gx]
         if not differing:
             batch.compiled.proven()
-        for pair in differing:
-            text = f"rule {pair.rule_id}: we count {pair.ours:,} failures, Great Expectations {pair.gx:,}"
-            findings.append(Finding("load.counts_agree", text))
-    return findings
+        texts += [
+            f"rule {pair.rule_id}: we count {pair.ours:,} failures, Great Expectations {pair.gx:,}"
+            for pair in differing
+        ]
+    return "; ".join(texts) or None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.guard import gx
+from orchestration.guard import gx, load_rules
 from orchestration.guard.audit import BROKEN, Batch, _tags, audit
 from orchestration.guard.batches import ADDED_COLUMNS, SENT_COLUMNS, declared_columns, entity_columns
 from orchestration.guard.compiler import compile_suite
@@ -145,6 +145,8 @@ def columns_of(suite: Suite) -> dict[str, str]:
         return {name: kind for name, kind in SENT_COLUMNS.items() if name not in ADDED_COLUMNS}
     if suite.name in load_contract():
         return {name: kind.upper() for name, kind in entity_columns(suite.name).items() if name not in ADDED_COLUMNS}
+    if suite.name in load_rules.COLUMNS:
+        return dict(load_rules.COLUMNS[suite.name])
     return guessed(suite)
 
 

@@ -13,7 +13,18 @@ from test_parity import columns_of
 from orchestration.guard.batches import ADDED_COLUMNS, MART_MODELS, declared_columns, entity_columns
 from orchestration.guard.compiler import UNIQUE_TYPES, condition_columns
 from orchestration.guard.results import GuardError, check_name
-from orchestration.guard.suites import SUITES, Suite, _read, custom_suite, entity_suite, mart_suites, sent_suite
+from orchestration.guard.suites import (
+    LOAD_SUITES,
+    SUITES,
+    Suite,
+    _read,
+    custom_suite,
+    entity_suite,
+    load_suites,
+    mart_suites,
+    record_suite,
+    sent_suite,
+)
 from orchestration.sources.contract import load_contract
 
 DBT_TESTS = MART_MODELS.parents[1] / "tests"
@@ -30,7 +41,7 @@ def expectations(entity: str, kind: str, **kwargs: object) -> list[dict[str, obj
 
 
 def test_every_entity_has_a_suite_and_nothing_else_does():
-    assert {path.stem for path in SUITES.glob("*.json")} == {*ENTITIES, "sent"}
+    assert {path.stem for path in SUITES.glob("*.json")} == {*ENTITIES, "sent", "record", *LOAD_SUITES}
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
@@ -167,7 +178,11 @@ def raised(exception_info: dict[str, object]) -> bool:
     return any(record["raised_exception"] for record in records)
 
 
-@pytest.mark.parametrize("suite", [*map(entity_suite, ENTITIES), sent_suite(), *mart_suites()], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "suite",
+    [*map(entity_suite, ENTITIES), sent_suite(), record_suite(), *load_suites(), *mart_suites()],
+    ids=lambda suite: suite.name,
+)
 def test_every_rule_has_a_name_and_says_what_must_hold(suite):
     for given, rule in zip(suite.expectations, suite.rules, strict=True):
         assert given["meta"]["rule"]

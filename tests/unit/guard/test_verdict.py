@@ -234,7 +234,7 @@ def test_a_new_column_is_kept_and_told(shop: Shop):
     shop.load([order(1)])
     verdict = shop.load([order(2, colour="red")])
     assert verdict.status == "promoted"
-    assert verdict.reason == "new columns, not used until cem.yml maps them: 'colour'"
+    assert verdict.reason == "column 'colour' is new, and not used until cem.yml maps it"
     assert shop.raw("no", "colour") == [("o1", None), ("o2", "red")]
 
 
