@@ -33,8 +33,8 @@ SPREADS = 4.0
 POISSON_SPREAD = 0.6745
 """Median absolute deviation of the logarithm of a count, times the root of the count: what chance alone does."""
 
-LEAST_TOLERANCE = 1.4
-"""From five sevenths to seven fifths of what is expected is never out of range: holidays and campaigns do that."""
+LEAST_TOLERANCE = 1.5
+"""From two thirds to one and a half of what is expected is never out of range: holidays and campaigns do that."""
 
 
 def expected_ranges(loads: str, min_windows: int) -> str:
