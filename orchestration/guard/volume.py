@@ -30,8 +30,9 @@ MAX_DAYS = 14
 SPREADS = 4.0
 """So many median absolute deviations off is out of range; chance alone does that in about 1 of 150 loads."""
 
-POISSON_SPREAD = 0.6745
-"""Median absolute deviation of the logarithm of a count, times the root of the count: what chance alone does."""
+CHANCE_SPREAD = 2 * 0.6745
+"""Median absolute deviation of the logarithm of a count, times the root of the count, by chance alone: that of a
+Poisson count is 0.67; lines of an order and visits of one person come in clusters, which doubles it."""
 
 LEAST_TOLERANCE = 1.5
 """From two thirds to one and a half of what is expected is never out of range: holidays and campaigns do that."""
@@ -188,5 +189,5 @@ from judged
 
 
 def _tolerance(center: str) -> str:
-    by_chance = f"{SPREADS * POISSON_SPREAD} / sqrt(greatest(exp({center}), 0.5))"
+    by_chance = f"{SPREADS * CHANCE_SPREAD} / sqrt(greatest(exp({center}), 0.5))"
     return f"greatest(usual_tolerance, {by_chance}, ln({LEAST_TOLERANCE}))"
