@@ -570,6 +570,58 @@
   source_models: fct_mention, dim_customer
   records_model: int_kpi_mention__observed
   owner: Marketing
+- metric: survey_response_rate
+  name: Survey response rate
+  definition: >-
+      Share of the delivered survey invitations sent in the period that were answered. Invitations younger
+      than a week may still be and are left out.
+  formula: >-
+      answered invitations / delivered invitations
+  unit: share from 0 to 1
+  multiplier: 1
+  direction: higher_is_better
+  interval_kind: wilson
+  period_kind: flow
+  slices: [channel, region, segment, survey]
+  n_meaning: >-
+      Delivered invitations.
+  n_invalid_meaning: >-
+      Always 0.
+  numerator_meaning: >-
+      Answered invitations.
+  denominator_meaning: >-
+      Delivered invitations.
+  records_part: n
+  source_models: fct_survey_invitation, dim_customer
+  records_model: int_kpi_contact__observed
+  owner: Customer experience
+- metric: self_service_rate
+  name: Self-service rate
+  definition: >-
+      Share of the needs for help that customers met by themselves: they read help articles on a day and
+      opened no ticket in the {{ self_service_days() }} days after. A ticket that no reading came before is a
+      need not met so. Needs of the last {{ self_service_days() }} days are left out. There is none without
+      help articles.
+  formula: >-
+      readings without a ticket / (readings + tickets without a reading before)
+  unit: share from 0 to 1
+  multiplier: 1
+  direction: higher_is_better
+  interval_kind: wilson
+  period_kind: flow
+  slices: [channel, region, segment]
+  n_meaning: >-
+      Needs for help of known customers.
+  n_invalid_meaning: >-
+      Always 0.
+  numerator_meaning: >-
+      Days of reading without a ticket after.
+  denominator_meaning: >-
+      Days of reading, and tickets without one before.
+  records_part: n
+  source_models: fct_ticket, dim_customer
+  records_model: int_kpi_contact__observed
+  owner: Customer service
 {%- endset -%}
 {{ return(fromyaml(declared)) }}
 {%- endmacro %}

@@ -16,6 +16,10 @@ mention_records as (
     select * from {{ ref('int_kpi_mention__observed') }}
 ),
 
+contact_records as (
+    select * from {{ ref('int_kpi_contact__observed') }}
+),
+
 days as (
     select * from {{ ref('int_kpi_day__mapped') }}
 ),
@@ -26,6 +30,8 @@ records as (
     select * from ticket_records
     union all
     select * from mention_records
+    union all
+    select * from contact_records
 ),
 
 -- Each record is read once; periods and slices are then made of the few rows of a day.
