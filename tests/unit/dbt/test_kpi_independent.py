@@ -63,7 +63,11 @@ TABLES = {
     "fct_ticket": "ticket_key text, customer_id text, order_key text, channel text, created_date date,"
     " resolved_date date, is_complaint boolean, is_merged boolean, is_answered boolean, first_response_minutes double,"
     " first_response_business_minutes double, waited_minutes double, waited_business_minutes double,"
-    " is_fcr_7d boolean, is_fcr_14d boolean, is_fcr_30d boolean",
+    " is_fcr_7d boolean, is_fcr_14d boolean, is_fcr_30d boolean, created_at timestamp, created_by text",
+    "fct_survey_invitation": "invitation_key text, customer_id text, channel text, survey_key text, survey_name text,"
+    " sent_date date, is_delivered boolean, is_answered boolean",
+    "int_self_service_view__unioned": "self_service_view_key text, person_key text, occurred_at timestamp",
+    "int_person__resolved": "person_key text, customer_id text",
     "fct_survey_response": "response_key text, survey_key text, survey_name text, survey_kind text, metric text,"
     " customer_id text, person_key text, order_key text, channel text, answered_at timestamp, answered_date date,"
     " score double, scale_min integer, scale_max integer, is_valid boolean, directed_score double, score_100 double,"
@@ -170,6 +174,7 @@ def handmade_facts() -> Facts:
             }
         )
     _add_stays(facts, rng, ids)
+    _add_contacts(facts, ids)
     return facts
 
 
@@ -252,6 +257,44 @@ def _add_tickets(facts: Facts, rng: random.Random, ids: list[str], moment: Calla
                     else None
                     for days in (7, 14, 30)
                 },
+            }
+        )
+
+
+def _add_contacts(facts: Facts, ids: list[str]) -> None:
+    """Invitations, help articles read, and who opened each ticket when."""
+    rng = random.Random(7)
+
+    def moment(day: date) -> datetime:
+        return datetime.combine(day, datetime.min.time()) + timedelta(minutes=rng.randrange(1440))
+
+    facts["int_person__resolved"] = [
+        {"person_key": f"crm:{customer_id}", "customer_id": customer_id} for customer_id in ids
+    ]
+    for row in facts["fct_ticket"]:
+        row["created_at"] = moment(row["created_date"])
+        row["created_by"] = rng.choice(["customer", "customer", None, "agent"])
+    days = [FIRST + i * DAY for i in range((AS_OF - FIRST).days + 1)]
+    for i in range(160):
+        facts["int_self_service_view__unioned"].append(
+            {
+                "self_service_view_key": f"v{i:03}",
+                "person_key": rng.choice([*(f"crm:{customer_id}" for customer_id in ids[:30]), None]),
+                "occurred_at": moment(rng.choice(days)),
+            }
+        )
+    for i in range(150):
+        survey = rng.choice(["s1", "s2"])
+        facts["fct_survey_invitation"].append(
+            {
+                "invitation_key": f"i{i:03}",
+                "customer_id": rng.choice([*ids, None]),
+                "channel": rng.choice(["email", "sms", None]),
+                "survey_key": survey,
+                "survey_name": "Pulse" if survey == "s1" else None,
+                "sent_date": rng.choice(days),
+                "is_delivered": rng.random() < 0.9,
+                "is_answered": rng.random() < 0.4,
             }
         )
 
@@ -467,7 +510,52 @@ def flows(company: Company) -> dict[str, list[Record]]:
     found["unanswered_rate"] = company.tickets(
         "created_date", lambda row: row["is_answered"] is not None, lambda row: float(not row["is_answered"])
     )
+    settled = AS_OF - timedelta(days=7)
+    found["survey_response_rate"] = [
+        Record(
+            row["sent_date"],
+            company.slices(row, "channel", "region", "segment", "survey"),
+            float(row["is_answered"]),
+        )
+        for row in company.facts["fct_survey_invitation"]
+        if row["is_delivered"] and row["sent_date"] <= settled
+    ]
+    found["self_service_rate"] = needs_for_help(company)
     return found
+
+
+def needs_for_help(company: Company) -> list[Record]:
+    """One record for each day on which a customer read help, and for each ticket that no reading came before."""
+    window = timedelta(days=SETTINGS["self_service_days"])
+    owner = {row["person_key"]: row["customer_id"] for row in company.facts["int_person__resolved"]}
+    readings: dict[tuple[str, date], datetime] = {}
+    for row in company.facts["int_self_service_view__unioned"]:
+        if row["person_key"] is not None:
+            key = (owner[row["person_key"]], row["occurred_at"].date())
+            readings[key] = min(row["occurred_at"], readings.get(key, row["occurred_at"]))
+    tickets = [
+        row
+        for row in company.facts["fct_ticket"]
+        if row["customer_id"] and not row["is_merged"] and row["created_by"] != "agent"
+    ]
+    needs = []
+    for (customer_id, day), read_at in readings.items():
+        asked = any(
+            row["customer_id"] == customer_id and read_at <= row["created_at"] <= read_at + window for row in tickets
+        )
+        needs.append((day, {"customer_id": customer_id, "channel": "web"}, float(not asked)))
+    for row in tickets:
+        read = any(
+            customer_id == row["customer_id"] and read_at <= row["created_at"] <= read_at + window
+            for (customer_id, _), read_at in readings.items()
+        )
+        if not read:
+            needs.append((row["created_date"], row, 0.0))
+    return [
+        Record(day, company.slices(row, "channel", "region", "segment"), value)
+        for day, row, value in needs
+        if day <= AS_OF - window
+    ]
 
 
 def flow_cells(records: list[Record], period: Period) -> Cell:

@@ -8,6 +8,7 @@
     ('fct_ticket', 'resolved_date'),
     ('fct_survey_response', 'answered_date'),
     ('fct_mention', 'published_date'),
+    ('int_kpi_contact__observed', 'observed_date'),
     ('int_customer_activity__spanned', 'started_date'),
 ] %}
 {%- set first_weekday = weekday_number(reporting_week_start()) %}
