@@ -240,3 +240,28 @@ def test_an_unreachable_server_is_told_without_the_password(shop: Shop, monkeypa
     assert caught.value.is_transient
     assert "cannot reach the postgres database" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_lost_while_it_is_read_is_told_and_the_next_load_has_everything(shop: Shop) -> None:
+    shop.change("update sales.orders set amount = 1.5 where id = 1")
+    shop.load()
+    before = shop.live("id, amount")
+    shop.change(
+        """insert into sales.orders select id, '{"id": "p"}', '2024-07-10', id, 1, null, '2024-07-10 10:00+02' """
+        "from generate_series(4, 20000) as ids(id)",
+        "alter table sales.orders rename to kept",
+        # Far behind its first rows the server's process ends itself, as one does that is killed.
+        "create view sales.orders as select id, buyer, placed, amount, price, tags, changed + "
+        "case when id = 19000 and pg_terminate_backend(pg_backend_pid()) then interval '1 day' else '0' end as changed "
+        "from sales.kept",
+    )
+
+    with pytest.raises(SourceError, match=r"shop\.orders: cannot read sales\.orders") as caught:
+        shop.extract()
+
+    assert caught.value.is_transient
+    assert "hunter2" not in str(caught.value)
+    assert shop.live("id, amount") == before
+    shop.change("drop view sales.orders", "alter table sales.kept rename to orders")
+    shop.load()
+    assert len(shop.live("id")) == 20000
