@@ -1,12 +1,13 @@
 """Kills the daily job again and again at random moments, and proves that nothing came of it.
 
-    make chaos KILLS=100 SEED=1 CUSTOMERS=200
+    make chaos KILLS=100 SEED=1 CUSTOMERS=100
 
-A demo company lives some days; an undisturbed installation runs the job after each. Other installations of the
-same company run it too, but are killed in the middle (SIGKILL, the whole process group), spread evenly over the
-stages, while a reader queries what is published all the time. After every kill the published version must be
-whole and one that the undisturbed installation had; after every day the warehouse and the publication must
-hold the same as the undisturbed ones, row by row, and nothing a killed run left may remain.
+A demo company lives some days; an undisturbed installation runs the job after each, and its state before and after
+is kept. Trials begin with a copy of such a state (an installation that has never run, or one that finds changes):
+their runs are killed (SIGKILL, the whole process group) in each stage, each kill on what the ones before left, while
+a reader queries what is published all the time. After every kill the published version must be whole and one
+that the undisturbed installation had. Then a run is left alone, and the warehouse and the publication must hold the
+same as the undisturbed ones, row by row, and nothing a killed run left may remain.
 
 Belongs here: the plan of the kills, the checks after each, the verdict. Does not belong here: how a run is started
 (`job.py`), what "the same" means (`compare.py`), reading (`reader.py`).
@@ -15,6 +16,8 @@ Belongs here: the plan of the kills, the checks after each, the verdict. Does no
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
 import shutil
 import subprocess
@@ -22,7 +25,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +48,14 @@ sources:
   - {{name: demo, kind: demo, customers: {customers}, seed: {seed}}}
 """
 
-DAYS = (0, 1, 8, 30)
+DAYS = (0, 8)
 """Days the company has lived since the end of its history when the job runs: new, changed, late, deleted records."""
+
+KILLS_PER_TRIAL = 2 * len(STAGES)
+"""Kills between two comparisons of everything. More are cheaper, for what is built stays built."""
+
+PER_PLACE = ("dbt", "extensions")
+"""What an installation prepares once and keeps between trials; dbt's artefacts hold the path of the place."""
 
 
 class ChaosError(AssertionError):
@@ -54,18 +64,18 @@ class ChaosError(AssertionError):
 
 @dataclass(frozen=True)
 class Reference:
-    """What the undisturbed installation had after a day.
+    """What the undisturbed installation had on a day.
 
     Attributes:
         day: Age of the company.
-        sources: The company's systems as the job found them.
+        found: The whole installation as the job found it, with the company's systems.
         warehouse: Its warehouse afterwards.
         published: The marts it published.
         pieces: Pieces of work of its run, in order, with the moments each was finished.
     """
 
     day: int
-    sources: Path
+    found: Path
     warehouse: Path
     published: Path
     pieces: list[job.Piece]
@@ -77,10 +87,17 @@ class Score:
 
     kills: Counter[str] = field(default_factory=Counter)
     runs: int = 0
-    checks: int = 0
+    compared: int = 0
     opens: int = 0
     problems: list[str] = field(default_factory=list)
-    seen: set[tuple[int, int, int]] = field(default_factory=set)
+
+    def add(self, other: Score) -> None:
+        """Count what another one counted."""
+        self.kills += other.kills
+        self.runs += other.runs
+        self.compared += other.compared
+        self.opens += other.opens
+        self.problems += other.problems
 
 
 def stage_of(piece: job.Piece) -> str:
@@ -106,28 +123,14 @@ def succeed(folder: Path, *arguments: str) -> list[job.Piece]:
     return pieces
 
 
-def deliver(sources: Path, folder: Path) -> None:
-    """Bring the company's systems to an installation, with their times: a day has passed."""
-    shutil.copytree(sources, folder / "var" / "demo", dirs_exist_ok=True)
-
-
 def prepared(folder: Path, customers: int) -> Path:
     """An installation with everything that `make setup` prepares: extensions, compiled suites, parsed models."""
     succeed(install(folder, customers), "prepare")
     return folder
 
 
-def sibling(folder: Path, other: Path) -> Path:
-    """Another installation of the same company that has never run."""
-    (folder / "var").mkdir(parents=True)
-    shutil.copy2(other / "cem.yml", folder / "cem.yml")
-    for name in ("extensions", "guard"):
-        shutil.copytree(other / "var" / name, folder / "var" / name)
-    return folder
-
-
 def undisturbed(folder: Path, kept: Path, days: Iterable[int]) -> Iterator[Reference]:
-    """Let an installation run after each day, and keep what it had."""
+    """Let an installation run after each day, and keep what it found and what it had then."""
     age = 0
     for day in days:
         if day > age:
@@ -136,11 +139,22 @@ def undisturbed(folder: Path, kept: Path, days: Iterable[int]) -> Iterator[Refer
         elif not (folder / "var" / "demo").exists():
             succeed(folder, "demo", *demo_arguments(folder))
         place = kept / f"day_{day}"
-        shutil.copytree(folder / "var" / "demo", place / "sources")
+        shutil.copytree(folder, place / "found", symlinks=True)
         pieces = succeed(folder)
         shutil.copy2(folder / "var" / "warehouse.duckdb", place / "warehouse.duckdb")
         shutil.copy2(folder / "var" / "published" / "cem.duckdb", place / "published.duckdb")
-        yield Reference(day, place / "sources", place / "warehouse.duckdb", place / "published.duckdb", pieces)
+        yield Reference(day, place / "found", place / "warehouse.duckdb", place / "published.duckdb", pieces)
+
+
+def put_back(found: Path, folder: Path) -> None:
+    """Make a folder the installation that the job found on a day, whatever it was before."""
+    home = folder / "var"
+    kept = [name for name in PER_PLACE if (home / name).exists()]
+    home.mkdir(parents=True, exist_ok=True)
+    for path in (*folder.iterdir(), *home.iterdir()):
+        if path != home and path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    shutil.copytree(found, folder, symlinks=True, dirs_exist_ok=True, ignore=lambda _, names: {*names} & {*kept})
 
 
 def demo_arguments(folder: Path) -> list[str]:
@@ -153,32 +167,34 @@ def demo_arguments(folder: Path) -> list[str]:
 # Killing
 
 
-def plan(pieces: list[job.Piece], kills: int, chance: random.Random, score: Score) -> list[tuple[int, float]]:
-    """Moments to kill at: number of the piece of work, and how far into it, in the order of the work.
+def plan(pieces: list[job.Piece], stages: Sequence[str], chance: random.Random) -> list[tuple[int, float]]:
+    """Moments to kill at, in the order of the work: number of the piece of work, and the share of it to wait for.
 
-    The stages that were met least come first; within a stage any moment is as likely as any other.
+    Within a stage any moment is as likely as any other.
     """
-    wanted = Counter(score.kills)
     found = []
-    for _ in range(kills):
-        stage = min(STAGES, key=lambda each: (wanted[each], STAGES.index(each)))
-        wanted[stage] += 1
+    for stage in stages:
         numbers = [number for number, piece in enumerate(pieces) if stage_of(piece) == stage]
-        weights = [seconds(pieces, number) for number in numbers]
-        found.append((chance.choices(numbers, weights)[0], chance.random()))
+        lengths = [end - begin for begin, end in (span(pieces, number) for number in numbers)]
+        found.append((chance.choices(numbers, lengths)[0], chance.random()))
     return sorted(found)
 
 
-def seconds(pieces: list[job.Piece], number: int) -> float:
-    """How long a piece of work took."""
-    return pieces[number].at - (pieces[number - 1].at if number else 0.0)
+def span(pieces: list[job.Piece], number: int) -> tuple[float, float]:
+    """When a piece of work begins and ends, in seconds after the end of the one before.
+
+    What lies between two pieces counts for the second, but the start of the process does not count for the first.
+    """
+    end = pieces[number].at - (pieces[number - 1].at if number else 0.0)
+    return (max(0.0, end - pieces[number].seconds) if number == 0 else 0.0), end
 
 
 def kill_at(folder: Path, pieces: list[job.Piece], number: int, share: float) -> str | None:
     """Start the job and kill it within a piece of work; the stage it was in, None when it had ended before."""
+    begin, end = span(pieces, number)
     started = job.start(folder)
     started.wait_for_lines(number)
-    deadline = time.monotonic() + share * seconds(pieces, number)
+    deadline = time.monotonic() + begin + share * (end - begin)
     while time.monotonic() < deadline and started.is_alive() and len(started.lines()) <= number:
         time.sleep(job.POLL_SECONDS)
     done = len(started.lines())
@@ -189,39 +205,69 @@ def kill_at(folder: Path, pieces: list[job.Piece], number: int, share: float) ->
     return None
 
 
+def trial(folder: Path, today: Reference, before: Reference | None, stages: Sequence[str], seed: int | str) -> Score:
+    """Disturb a day of an installation that is set up for it in this folder."""
+    put_back(today.found, folder)
+    return disturbed_day(folder, today, before, stages, seed)
+
+
 def disturbed_day(
-    folder: Path, today: Reference, before: Reference | None, kills: int, chance: random.Random, score: Score
-) -> None:
-    """One day of an installation: killed so many times, then left alone, then compared."""
-    deliver(today.sources, folder)
-    for number, share in plan(today.pieces, kills, chance, score):
-        stage = kill_at(folder, today.pieces, number, share)
-        score.runs += 1
-        if stage is not None:
+    folder: Path, today: Reference, before: Reference | None, stages: Sequence[str], seed: int | str
+) -> Score:
+    """A day of an installation: killed in each of the stages, then left alone, then compared.
+
+    Args:
+        folder: The installation, as the job finds it on that day.
+        today: The undisturbed installation on that day.
+        before: The one whose publication readers have meanwhile; None when there is none yet.
+        stages: Where to kill, one kill each.
+        seed: Decides on the moments.
+    """
+    score, chance = Score(), random.Random(seed)
+    allowed = [each for each in (before, today) if each is not None]
+    known: set[int] = set()
+    with reading(folder, score):
+        for number, share in plan(today.pieces, stages, chance):
+            stage = kill_at(folder, today.pieces, number, share)
+            score.runs += 1
+            say(f"  {folder.name}, day {today.day}: killed in {stage or 'nothing, it had ended'}")
+            if stage is None:
+                break  # the day is done
             score.kills[stage] += 1
-        say(f"  day {today.day}: killed in {stage or 'nothing, it had ended'}")
-        score.problems += published_problems(folder, [each for each in (before, today) if each is not None], score)
-        score.checks += 1
-    succeed(folder)
-    score.runs += 1
+            score.problems += published_problems(folder, allowed, known)
+        else:
+            succeed(folder)
+            score.runs += 1
     score.problems += problems_of(folder, today)
-    score.checks += 1
+    score.compared += 1
+    say(f"  {folder.name}, day {today.day}: compared, {len(score.problems)} problems")
+    return score
 
 
 # Checking
 
 
-def published_problems(folder: Path, allowed: list[Reference], score: Score) -> list[str]:
-    """What is wrong with what readers have after a kill: it must be one of the versions allowed, whole."""
+def published_problems(folder: Path, allowed: list[Reference], known: set[int]) -> list[str]:
+    """What is wrong with what readers have after a kill: it must be one of the versions allowed, whole.
+
+    Args:
+        folder: The installation.
+        allowed: Whose publications readers may have.
+        known: Times of the files that were looked through already, which grows.
+    """
     published = folder / "var" / "published"
     if not (published / "cem.duckdb").exists():
         return [] if len(allowed) == 1 else ["nothing is published any more"]  # before the first publication
-    reader.read(published)
-    stat = (published / "cem.duckdb").stat()
-    mark = (stat.st_ino, stat.st_mtime_ns, len(allowed))
-    if mark in score.seen:
+    try:
+        reader.read(published)
+        if (published / "parquet").exists():  # the first one may have been about to be linked
+            reader.read_parquet(published)
+    except (AssertionError, duckdb.Error) as error:
+        return [f"published: {error}"]
+    written = (published / "cem.duckdb").stat().st_mtime_ns
+    if written in known:
         return []
-    score.seen.add(mark)
+    known.add(written)
     found = [differences(published / "cem.duckdb", reference.published, views=True) for reference in allowed]
     return [] if any(each == [] for each in found) else [f"published: {line}" for line in found[-1]]
 
@@ -238,7 +284,7 @@ def problems_of(folder: Path, reference: Reference) -> list[str]:
             wrong = con.execute(query).fetchone()[0]
             found += [f"{wrong} {what}"] if wrong else []
         booked = con.execute("select max(version) from ops.publications").fetchone()[0]
-    if booked != reader.read(home / "published"):
+    if not booked == reader.read(home / "published") == reader.read_parquet(home / "published"):
         found.append(f"version {booked} is booked, another one is published")
     return [f"day {reference.day}: {line}" for line in found]
 
@@ -271,7 +317,7 @@ def reading(folder: Path, score: Score) -> Iterator[None]:
         yield
     finally:
         stop.touch()
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         if process.returncode:
             score.problems.append(f"the reader met an error:\n{err}")
         else:
@@ -281,26 +327,39 @@ def reading(folder: Path, score: Score) -> Iterator[None]:
 # The command
 
 
-def storm(folder: Path, *, kills: int, seed: int, customers: int, days: tuple[int, ...] = DAYS, rounds: int) -> Score:
-    """All of it, in a folder: the undisturbed installation, then the disturbed ones."""
-    chance, score = random.Random(seed), Score()
-    say(f"undisturbed runs of {customers} customers after days {', '.join(map(str, days))} …")
-    model = prepared(folder / "undisturbed", customers)
-    places = [sibling(folder / f"round_{number}", model) for number in range(rounds)]
-    references = list(undisturbed(model, folder / "kept", days))
-    nights = rounds * len(days)
-    shares = [kills // nights + (number < kills % nights) for number in range(nights)]
-    for number, place in enumerate(places):
-        say(f"round {number + 1} of {rounds}")
-        with reading(place, score):
-            before = None
-            for today in references:
-                disturbed_day(place, today, before, shares.pop(0), chance, score)
-                before = today
-                if score.problems:
-                    return score
-        shutil.rmtree(place)
-    return score
+def storm(folder: Path, *, kills: int, seed: int, customers: int, days: Sequence[int] = DAYS, jobs: int = 1) -> Score:
+    """All of it, in a folder: the undisturbed installation, then trials until there were so many kills."""
+    say(f"undisturbed runs of {customers} customers after days {', '.join(map(str, days))}")
+    references = list(undisturbed(prepared(folder / "undisturbed", customers), folder / "kept", days))
+    score, number = Score(), 0
+    free = [folder / f"trial_{place}" for place in range(jobs)]
+    under_way: dict[Future[Score], tuple[Path, Counter[str]]] = {}
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        while True:
+            planned = sum((wanted for _, wanted in under_way.values()), Counter[str]())
+            if free and not score.problems and (left := kills - (score.kills + planned).total()) > 0:
+                stages = least_met(score.kills + planned, min(left, KILLS_PER_TRIAL))
+                place, which = free.pop(), number % len(references)
+                before = references[which - 1] if which else None
+                future = pool.submit(trial, place, references[which], before, stages, f"{seed}/{number}")
+                under_way[future] = (place, Counter(stages))
+                number += 1
+            elif under_way:
+                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in done:
+                    score.add(future.result())
+                    free.append(under_way.pop(future)[0])
+                say(f"{score.kills.total()} kills, {score.compared} times compared, {len(score.problems)} problems")
+            else:
+                return score
+
+
+def least_met(kills: Counter[str], count: int) -> list[str]:
+    """Stages for the next kills, such that all come to the same number."""
+    wanted = Counter(kills)
+    for _ in range(count):
+        wanted[min(STAGES, key=lambda stage: wanted[stage])] += 1
+    return list((wanted - kills).elements())
 
 
 def say(text: str) -> None:
@@ -312,7 +371,9 @@ def report(score: Score) -> str:
     lines = ["", "stage        kills", "-----------  -----"]
     lines += [f"{stage:<11}  {score.kills[stage]:>5}" for stage in STAGES]
     lines += [f"{'all':<11}  {score.kills.total():>5}", ""]
-    lines.append(f"{score.runs} runs, {score.checks} checks, {score.opens:,} opens by the reader")
+    lines.append(
+        f"{score.runs} runs, {score.compared} times compared row by row, {score.opens:,} queries by the readers"
+    )
     lines += score.problems or ["No difference: warehouse and publications are those of undisturbed runs."]
     return "\n".join(lines)
 
@@ -321,23 +382,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill the daily job at random moments and compare what comes of it.")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--customers", type=int, default=200)
+    parser.add_argument("--customers", type=int, default=100)
     parser.add_argument("--days", type=int, nargs="+", default=DAYS, help="ages of the company at which the job runs")
-    parser.add_argument("--rounds", type=int, help="fresh installations to spread the kills over; default: one for 50")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="installations at a time; default: one a core")
     parser.add_argument("--folder", type=Path, help="where to work and leave everything; default: a temporary folder")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cem-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    rounds = options.rounds or max(1, round(options.kills / 50))
     try:
         score = storm(
             folder,
             kills=options.kills,
             seed=options.seed,
             customers=options.customers,
-            days=tuple(options.days),
-            rounds=rounds,
+            days=options.days,
+            jobs=options.jobs,
         )
     except ChaosError as error:
         say(str(error))

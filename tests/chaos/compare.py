@@ -11,7 +11,17 @@ CLOCKS = {
     "intermediate": {"_loaded_at"},
     "identity": {"created_at", "ended_at", "valid_from", "valid_to", "occurred_at"},
     "quarantine": {"quarantined_at", "released_at"},
-    "ops": {"started_at", "finished_at", "updated_at", "last_load_at", "last_promoted_at"},
+    "ops": {
+        "started_at",
+        "finished_at",
+        "updated_at",
+        "last_load_at",
+        "last_promoted_at",
+        # Of ops.load_facts: a table that is read whole is dated by the moment of reading.
+        "read_at",
+        "through",
+        "days",
+    },
     "marts": {
         "restated_at",
         "published_at",

@@ -32,10 +32,18 @@ POLL_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Piece:
-    """A finished piece of work, as its progress line says: stage and what, and when the line came."""
+    """A finished piece of work, as its progress line says.
+
+    Attributes:
+        stage: Its stage.
+        what: What was worked on.
+        seconds: Time it took.
+        at: When the line came, in seconds after the start of the process.
+    """
 
     stage: str
     what: str
+    seconds: float
     at: float
 
 
@@ -85,7 +93,8 @@ class Job:
         while True:
             alive = self.is_alive()
             for line in self.lines()[len(found) :]:
-                found.append(Piece(line[:8].strip(), line[9:33].strip(), time.monotonic() - self.started))
+                seconds = float(line.partition(" rows ")[2].partition(" s ")[0])
+                found.append(Piece(line[:8].strip(), line[9:33].strip(), seconds, time.monotonic() - self.started))
             if not alive:
                 return found
             time.sleep(POLL_SECONDS)
@@ -115,8 +124,13 @@ def _child(folder: str, arguments: tuple[str, ...], limits: dict[int, int]) -> N
     os.environ.update({"CEM_HOME": str(home / "var"), "CEM_CONFIG": str(home / "cem.yml")})
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
-    from orchestration import cli
+    import dagster as dg
 
+    from orchestration import cli
+    from orchestration.defs import load
+
+    # A source that is down is asked again at once, not after a minute.
+    load.EXTRACTION_RETRY = dg.RetryPolicy(max_retries=1)
     show = cli._log_progress
     # Dagster takes the output of a step for itself meanwhile; progress has to be seen at once.
     cli._log_progress = lambda stream: show((home / "progress.log").open("a", buffering=1))

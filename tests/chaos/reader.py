@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 
 
 def main(folder, stop):
@@ -26,11 +26,23 @@ def main(folder, stop):
 
 
 def read(folder):
-    """The version that is published; all of its rows must be there, in the file and in the Parquet copy."""
+    """The version of the file that is published; all of its rows must be there."""
     with duckdb.connect(str(folder / "cem.duckdb"), read_only=True, config={"threads": 1}) as con:
         version, promised = con.execute("select version, row_count from marts._publication").fetchone()
         found = count(con, [f"marts.{name}" for (name,) in con.execute(TABLES).fetchall()])
         assert found == promised, f"version {version} has {found} rows, promised are {promised}"
+    return version
+
+
+def read_parquet(folder):
+    """The version of the published Parquet copy; all of its rows must be there."""
+    current = (folder / "parquet").resolve()
+    with duckdb.connect(str(folder / "cem.duckdb"), read_only=True, config={"threads": 1}) as con:
+        paths = [str(current / f"{name}.parquet") for (name,) in con.execute(TABLES).fetchall()]
+        about = con.read_parquet(str(current / "_publication.parquet"))
+        version, promised = about.project("version, row_count").fetchone()
+        found = con.execute("select sum(num_rows) from parquet_file_metadata($1)", [paths]).fetchone()[0]
+        assert found == promised, f"Parquet version {version} has {found} rows, promised are {promised}"
     return version
 
 
