@@ -11,7 +11,7 @@ from orchestration.defs.identity import build_identity_assets
 from orchestration.defs.load import build_load_assets
 from orchestration.defs.operators import build_operator_jobs
 from orchestration.defs.publish import build_publish_assets
-from orchestration.defs.transform import build_transform_assets
+from orchestration.defs.transform import build_booked_specs, build_transform_assets
 from orchestration.settings import Settings, load_settings
 from orchestration.transform import load_manifest, prepare
 
@@ -27,6 +27,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         assets=[
             *([build_demo_asset(settings, settings.demo)] if settings.demo else []),
             *build_load_assets(settings),
+            *build_booked_specs(manifest),
             *transform,
             build_identity_assets(settings),
             analytics,

@@ -21,7 +21,7 @@ from orchestration.progress import progress
 from orchestration.publication.files import Layout
 from orchestration.settings import Settings
 from orchestration.space import require_space
-from orchestration.stages import MODEL, UNIFY
+from orchestration.stages import GUARD, MODEL, UNIFY
 from orchestration.transform import UNIFY_SELECTION, NodeResult, build, failures_text
 from orchestration.warehouse import writing
 
@@ -75,6 +75,17 @@ def build_transform_assets(settings: Settings, manifest: Mapping[str, Any]) -> l
         yield from _run(context, settings, manifest, translator, MODEL)
 
     return [dbt_unify, dbt_model]
+
+
+def build_booked_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
+    """What every stage books about its work, as far as models read it."""
+    return [
+        dg.AssetSpec(
+            [node["schema"], node["name"]], group_name=GUARD, description=node["description"], kinds={"duckdb"}
+        )
+        for node in manifest["sources"].values()
+        if node["schema"] in ("ops", "quarantine")
+    ]
 
 
 FIRST_BUILD_SPACE_FACTOR = 3

@@ -37,6 +37,9 @@ Poisson count is 0.67; lines of an order and visits of one person come in cluste
 LEAST_TOLERANCE = 1.5
 """From two thirds to one and a half of what is expected is never out of range: holidays and campaigns do that."""
 
+LEAST_ROWS = 100
+"""Where fewer rows are expected nothing is: a quiet day of a small table must not stop a company's figures."""
+
 
 def expected_ranges(loads: str, min_windows: int) -> str:
     """A query for the number of rows expected of the newest load of each table.
@@ -177,7 +180,7 @@ judged as (
         {SPREADS} * spread * sqrt((times + 1) / (times - 1)) as usual_tolerance
     from forecast
     inner join errors using (source, table_name)
-    where is_now and windows_before >= {min_windows}
+    where is_now and windows_before >= {min_windows} and exp(level + season + trend) * window_days >= {LEAST_ROWS}
 )
 
 select
