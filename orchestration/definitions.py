@@ -11,6 +11,7 @@ from orchestration.defs.identity import build_identity_assets
 from orchestration.defs.load import build_load_assets
 from orchestration.defs.operators import build_operator_jobs
 from orchestration.defs.publish import build_publish_assets
+from orchestration.defs.sentiment import build_sentiment_assets
 from orchestration.defs.transform import build_booked_specs, build_transform_assets
 from orchestration.settings import Settings, load_settings
 from orchestration.transform import load_manifest, prepare
@@ -30,6 +31,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
             *build_booked_specs(manifest),
             *transform,
             build_identity_assets(settings),
+            build_sentiment_assets(settings),
             analytics,
             build_publish_assets(settings, manifest, sorted(marts)),
         ],

@@ -143,6 +143,8 @@ class Kpis(Part):
         inactive_gap_factor: … or for so many times the customer's own usual gap, whichever is longer.
         complaint_types: Ticket types that are complaints.
         complaint_tags: Ticket tags that make a complaint.
+        complaint_texts: Texts that are complaints too when of negative sentiment: `comment` on a survey, `mention`.
+        sla: Targets for replies and resolutions; none by default.
         fcr_headline_days: Window of the first contact resolution shown first.
         survey_fatigue_days: Invitations of so many days tell how often a customer was asked before.
         journey_gap_days: After so long a silence of the customer, the next touchpoint begins another journey.
@@ -158,12 +160,30 @@ class Kpis(Part):
     inactive_gap_factor: float = Field(default=3.0, gt=0)
     complaint_types: Texts = ("complaint",)
     complaint_tags: Texts = ("complaint",)
+    complaint_texts: Annotated[tuple[Literal["comment", "mention"], ...], BeforeValidator(_several)] = ()
+    sla: tuple[SlaTarget, ...] = ()
     fcr_headline_days: Literal[7, 14, 30] = 7
     survey_fatigue_days: int = Field(default=90, ge=1)
     journey_gap_days: int = Field(default=30, ge=1)
     self_service_days: int = Field(default=7, ge=1)
     feedback_contact_hours: int = Field(default=48, ge=1)
     feedback_close_days: int = Field(default=14, ge=1)
+
+
+class SlaTarget(Part):
+    """A promise to customers, judged for every ticket it applies to.
+
+    Attributes:
+        target: `first_reply`, from the start of the wait; `resolution`, from the creation of the ticket.
+        minutes: Within so many minutes.
+        clock: `business` counts the minutes of the ticket's schedule, `calendar` all.
+        priority: Only tickets of this priority; a target without one is for the priorities that have none of their own.
+    """
+
+    target: Literal["first_reply", "resolution"]
+    minutes: float = Field(gt=0)
+    clock: Literal["business", "calendar"] = "business"
+    priority: Literal["low", "normal", "high", "urgent"] | None = None
 
 
 class Guard(Part):

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
 
-UNIFY_SELECTION = "fqn:cem.staging fqn:cem.intermediate.unioned fqn:cem.intermediate.identity"
+UNIFY_FOLDERS = ("unioned", "identity", "answer", "text")
+"""Folders of `models/intermediate` that belong to UNIFY: what the steps in Python between the two runs of dbt read."""
+
+UNIFY_SELECTION = " ".join(["fqn:cem.staging", *(f"fqn:cem.intermediate.{folder}" for folder in UNIFY_FOLDERS)])
 """What must stand before identity: every source in the shape of the contract. The rest needs customer ids."""
 
 

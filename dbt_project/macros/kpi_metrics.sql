@@ -519,12 +519,66 @@
   source_models: fct_ticket, fct_order, dim_customer
   records_model: int_kpi_ticket__observed
   owner: Customer service
+- metric: sla_met_rate
+  name: Service level met, as the vendor says
+  definition: >-
+      Share of the tickets created in the period whose service level was met, among those the help desk itself
+      judged.
+  formula: >-
+      tickets with the vendor's mark "met" / tickets with such a mark
+  unit: share from 0 to 1
+  multiplier: 1
+  direction: higher_is_better
+  interval_kind: wilson
+  period_kind: flow
+  slices: [channel, region, segment, product_line]
+  n_meaning: >-
+      Tickets the vendor judged, by the day they were created.
+  n_invalid_meaning: >-
+      Always 0.
+  numerator_meaning: >-
+      Tickets the vendor marks as met.
+  denominator_meaning: >-
+      Tickets the vendor judged.
+  records_part: n
+  source_models: fct_ticket, fct_order, dim_customer
+  records_model: int_kpi_ticket__observed
+  owner: Customer service
+{%- for target, title in (('first_reply', 'First reply'), ('resolution', 'Resolution')) %}
+- metric: sla_{{ target }}_met_rate
+  name: {{ title }} within its target
+  definition: >-
+      Share of the tickets created in the period that kept the target declared for the {{ title | lower }} (kpis.sla),
+      among those decided: kept, or late whether done or not.
+  formula: >-
+      targets met / targets met or breached
+  unit: share from 0 to 1
+  multiplier: 1
+  direction: higher_is_better
+  interval_kind: wilson
+  period_kind: flow
+  slices: [channel, region, segment, product_line]
+  n_meaning: >-
+      Targets decided, by the day the ticket was created.
+  n_invalid_meaning: >-
+      Targets still pending.
+  numerator_meaning: >-
+      Targets met.
+  denominator_meaning: >-
+      Targets decided.
+  records_part: n
+  source_models: fct_sla_event, fct_ticket, fct_order, dim_customer
+  records_model: int_kpi_sla__observed
+  owner: Customer service
+{%- endfor %}
 - metric: complaint_rate
   name: Complaint rate
   definition: >-
       Complaints of the period for each 1,000 customers active, by contract or by orders, on an average
       day of it. A complaint is a ticket of type {{ complaint_types() | join(", ") }} or with the
-      tag {{ complaint_tags() | join(", ") }}, unless merged into another one.
+      tag {{ complaint_tags() | join(", ") }}, unless merged into another one
+      {%- if complaint_texts() %}; also a {{ complaint_texts() | join(" or a ") }} of negative sentiment
+      {%- endif %}.
   formula: >-
       1000 * complaints / average active customers
   unit: complaints for 1,000 active customers
@@ -542,14 +596,15 @@
   denominator_meaning: >-
       Active customers at the close of each day of the period, averaged.
   records_part: numerator
-  source_models: fct_ticket, int_customer_activity__spanned, dim_customer
-  records_model: int_kpi_ticket__observed
+  source_models: fct_ticket, fct_survey_response, fct_mention, int_customer_activity__spanned, dim_customer
+  records_model: int_kpi_complaint__observed
   owner: Customer service
 - metric: net_sentiment
   name: Social net sentiment
   definition: >-
       Share of positive minus share of negative among the mentions published in the period whose sentiment
-      is known. Reposts are left out.
+      is known: by the model of their language, else by the label of their source. Reposts are left out. How good
+      the models are is measured_error.
   formula: >-
       100 * (positive - negative) / (positive + neutral + negative)
   unit: points from -100 to 100
@@ -569,6 +624,7 @@
   records_part: n
   source_models: fct_mention, dim_customer
   records_model: int_kpi_mention__observed
+  depends_on_sentiment: true
   owner: Marketing
 - metric: survey_response_rate
   name: Survey response rate

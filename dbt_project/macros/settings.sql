@@ -12,6 +12,10 @@
 
 {% macro complaint_tags() %}{{ return(setting('complaint_tags')) }}{% endmacro %}
 
+{% macro complaint_texts() %}{{ return(setting('complaint_texts')) }}{% endmacro %}
+
+{% macro sla_targets() %}{{ return(setting('sla')) }}{% endmacro %}
+
 {% macro inactive_after_days() %}{{ return(setting('inactive_after_days')) }}{% endmacro %}
 
 {% macro inactive_gap_factor() %}{{ return(setting('inactive_gap_factor')) }}{% endmacro %}

@@ -20,6 +20,20 @@ survival as (
     from {{ ref('mart_subscription_survival') }}
 ),
 
+span_keys as (
+    select
+        'int_ticket_span__measured' as model,
+        ticket_key || ' ' || target as key
+    from {{ ref('int_ticket_span__measured') }}
+),
+
+native_keys as (
+    select
+        'mart_native_difference' as model,
+        source || ' ' || figure as key
+    from {{ ref('mart_native_difference') }}
+),
+
 cohort_keys as (
     select
         'mart_cohort' as model,
@@ -96,6 +110,10 @@ keys as (
     select * from business_hours
     union all
     select * from survival
+    union all
+    select * from span_keys
+    union all
+    select * from native_keys
     union all
     select * from cohort_keys
     union all

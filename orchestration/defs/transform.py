@@ -22,7 +22,7 @@ from orchestration.publication.files import Layout
 from orchestration.settings import Settings
 from orchestration.space import require_space
 from orchestration.stages import GUARD, MODEL, UNIFY
-from orchestration.transform import UNIFY_SELECTION, NodeResult, build, failures_text
+from orchestration.transform import UNIFY_FOLDERS, UNIFY_SELECTION, NodeResult, build, failures_text
 from orchestration.warehouse import writing
 
 
@@ -38,7 +38,7 @@ class Translator(DagsterDbtTranslator):
         """The stage: UNIFY up to the records that identity reads, MODEL from there on."""
         if dbt_resource_props["resource_type"] == "source":
             return None
-        before_identity = {"staging", "unioned", "identity"} & set(dbt_resource_props["fqn"][:-1])
+        before_identity = {"staging", *UNIFY_FOLDERS} & set(dbt_resource_props["fqn"][:-1])
         return UNIFY if before_identity else MODEL
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:

@@ -204,6 +204,18 @@ def external_id_sql(column: str) -> str:
     return f"case when lower(trim({column})) not in {_in_list(NO_IDS)} then nullif(trim({column}), '') end"
 
 
+def running_text_sql(column: str) -> str:
+    """Sentences in one spelling, for counting n-grams.
+
+    Lower case, Arabic yeh and kaf to Persian, no vowel signs, joiners or accents, every digit 0, addresses and handles
+    one word each, blanks single. Punctuation stays.
+    """
+    plain = f"lower(strip_accents(regexp_replace({column}, '{_INVISIBLE}|[\\x{{0640}}\\p{{M}}]', '', 'g')))"
+    spelled = f"translate({_replaced(plain, _LETTERS)}, '{_PLAIN_FROM}', '{_PLAIN_TO}')"
+    worded = f"regexp_replace(regexp_replace({spelled}, 'https?://\\S+', ' url ', 'g'), '@\\w+', ' at ', 'g')"
+    return f"trim(regexp_replace(regexp_replace({worded}, '\\p{{N}}', '0', 'g'), '\\s+', ' ', 'g'))"
+
+
 def name_fold_sql(key: str) -> str:
     """SQL for the fold of a name key: one letter a sound, for Latin and Persian spelling alike."""
     latin = _replaced(_replaced(key, _LATIN_SOUNDS), ((letter * 2, letter) for letter in _DOUBLED))

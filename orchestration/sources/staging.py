@@ -263,6 +263,8 @@ def setting_values(settings: Settings) -> dict[str, Any]:
         "inactive_gap_factor": settings.kpis.inactive_gap_factor,
         "complaint_types": list(settings.kpis.complaint_types),
         "complaint_tags": list(settings.kpis.complaint_tags),
+        "complaint_texts": list(settings.kpis.complaint_texts),
+        "sla": [target.model_dump() for target in settings.kpis.sla],
         "fcr_headline_days": settings.kpis.fcr_headline_days,
         "survey_fatigue_days": settings.kpis.survey_fatigue_days,
         "journey_gap_days": settings.kpis.journey_gap_days,

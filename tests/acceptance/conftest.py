@@ -21,6 +21,7 @@ class Run:
     """A finished run of a profile.
 
     Attributes:
+        config: Its cem.yml.
         home: Its state folder.
         environment: The environment it ran in.
         output: What it said.
@@ -28,6 +29,7 @@ class Run:
 
     def __init__(self, config: Path, home: Path) -> None:
         """Run the daily job; the test fails with the job's own words when it fails."""
+        self.config = config
         self.home = home
         self.environment = {
             **os.environ,

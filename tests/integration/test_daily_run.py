@@ -9,6 +9,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from kpi_recomputation import Rules, disagreements, facts_of, recompute
+
+from orchestration.settings import load_settings
+from orchestration.sources.staging import setting_values
 
 CONFIG = """
 company: Test Retail
@@ -92,6 +96,20 @@ def test_the_ten_kpis_have_values_with_n_and_interval(company):
         "nps", "csat", "ces", "retention_rate", "churn_rate", "clv_to_date", "fcr_7d",
         "first_response_minutes", "complaint_rate", "net_sentiment",
     }  # fmt: skip
+
+
+def test_every_month_of_every_kpi_agrees_with_a_recomputation(company):
+    home, _ = company
+    settings = load_settings(home.parent / "cem.yml", home)
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        (as_of,) = con.execute("select as_of_date from intermediate.int_as_of__resolved").fetchone()
+        found = con.execute(
+            "from marts.mart_kpi where period_grain in ('month', 'all') and slice in ('all', 'channel')"
+        )
+        names = [column[0] for column in found.description]
+        figures = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    rules = Rules(setting_values(settings), as_of, frozenset({"month", "all"}), frozenset({"all", "channel"}))
+    assert disagreements(figures, recompute(facts_of(home / "warehouse.duckdb"), rules))[:5] == []
 
 
 def test_identity_joins_records_without_losing_any(company):

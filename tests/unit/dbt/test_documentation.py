@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestration.identity.state import ensure_schema
+from orchestration.analytics import sentiment
+from orchestration.identity import state
 from orchestration.settings import Settings, load_settings
 from orchestration.sources.contract import load_contract
 from orchestration.transform import build, failures_text, load_manifest, prepare
@@ -42,6 +43,7 @@ KEYS_OF_SEVERAL_COLUMNS = {
     "mart_customer_360_history": "assert_grains_are_unique",
     "mart_channel_experience": "assert_grains_are_unique",
     "mart_subscription_survival": "assert_grains_are_unique",
+    "mart_native_difference": "assert_grains_are_unique",
 }
 """Marts whose key is more than one column, and the test that holds it unique."""
 KEYS_OF_OTHERS = {"mart_kpi": ("mart_kpi_parts", "dim_metric")}
@@ -49,8 +51,8 @@ KEYS_OF_OTHERS = {"mart_kpi": ("mart_kpi_parts", "dim_metric")}
 LOOKS_PERSONAL = re.compile(
     r"(^|_)(email|phone|name|comment|text|subject|body|street|postal_code|birth_date|handle)(_|$)"
 )
-NOT_PERSONAL = re.compile(r".*_(source|rule)")
-"""Where a golden value came from and why it won."""
+NOT_PERSONAL = re.compile(r".*_(source|rule|count)")
+"""Where a golden value came from and why it won; numbers."""
 NAMES_OF_THINGS = {
     ("dim_metric", "name"),
     ("dim_product", "name"),
@@ -103,7 +105,8 @@ def create_inputs(settings: Settings) -> None:
     """The relations that models read and dbt does not make, without a row."""
     engine = settings.engine
     con = connect(settings.warehouse, settings.extensions, engine.memory_limit, engine.threads)
-    ensure_schema(con)
+    state.ensure_schema(con)
+    sentiment.ensure_schema(con)
     con.execute("create schema raw_shop")
     for entity in load_contract().values():
         columns = ", ".join(f'"{column}" varchar' for column in entity.columns)

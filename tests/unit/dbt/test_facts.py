@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pytest
 
+from orchestration.analytics.sentiment import ensure_schema
 from orchestration.sources.contract import DUCKDB_TYPES, key_name, load_contract
 
 pytestmark = pytest.mark.xdist_group("facts")
@@ -49,6 +50,8 @@ SETTINGS: dict[str, Any] = {
     "inactive_gap_factor": GAP_FACTOR,
     "complaint_types": ["complaint"],
     "complaint_tags": [],
+    "complaint_texts": [],
+    "sla": [{"target": "first_reply", "minutes": 60, "clock": "business", "priority": None}],
     "company": "Handmade",
 }
 Span = tuple[str, date, date | None]
@@ -160,6 +163,7 @@ def write_inputs(folder: Path, given: dict[str, list[dict[str, Any]]]) -> None:
     (macros / "setting.sql").write_text(setting)
     with duckdb.connect(str(folder / "warehouse.duckdb")) as con:
         con.execute("create schema given; create schema identity")
+        ensure_schema(con)
         for name, entity in load_contract().items():
             types = {"source": "varchar", f"{name}_key": "varchar"}
             for column in entity.columns.values():

@@ -12,6 +12,14 @@ ticket_records as (
     select * from {{ ref('int_kpi_ticket__observed') }}
 ),
 
+sla_records as (
+    select * from {{ ref('int_kpi_sla__observed') }}
+),
+
+complaint_records as (
+    select * from {{ ref('int_kpi_complaint__observed') }}
+),
+
 mention_records as (
     select * from {{ ref('int_kpi_mention__observed') }}
 ),
@@ -28,6 +36,10 @@ records as (
     select * from survey_records
     union all
     select * from ticket_records
+    union all
+    select * from sla_records
+    union all
+    select * from complaint_records
     union all
     select * from mention_records
     union all

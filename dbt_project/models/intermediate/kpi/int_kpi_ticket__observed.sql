@@ -59,13 +59,12 @@ by_metric as (
     union all
     select
         *,
-        'complaint_rate' as metric,
+        'sla_met_rate' as metric,
         created_date as observed_date,
         true as is_counted,
-        1 as value
+        cast(native_is_sla_met as integer) as value
     from sliced
-    -- A complaint merged into another ticket is the same complaint.
-    where is_complaint and not coalesce(is_merged, false)
+    where native_is_sla_met is not null
 ),
 
 observed as (

@@ -26,6 +26,12 @@ responses as (
     select * from {{ ref('fct_survey_response') }}
 ),
 
+message_feelings as (
+    select *
+    from {{ ref('int_text__felt') }}
+    where entity = 'ticket_event'
+),
+
 mentions as (
     select * from {{ ref('fct_mention') }}
 ),
@@ -120,11 +126,13 @@ touchpoints as (
         'ticket_message' as type,
         case when ticket_events.actor_type = 'customer' then 'inbound' else 'outbound' end as direction,
         'get_help' as journey_stage,
-        null as sentiment,
+        message_feelings.sentiment,
         null as score_100
     from ticket_events
     inner join tickets
         on ticket_events.ticket_key = tickets.ticket_key
+    left join message_feelings
+        on ticket_events.ticket_event_key = message_feelings.record_key
     where ticket_events.is_public_message
     union all
     select
@@ -160,7 +168,7 @@ touchpoints as (
             when order_key is not null then 'buy'
             else 'use'
         end as journey_stage,
-        null as sentiment,
+        sentiment,
         score_100
     from responses
     where score is not null or comment is not null

@@ -1,4 +1,24 @@
-with declared as (
+with sentiment_models as (
+    select * from {{ ref('mart_sentiment_model') }}
+),
+
+-- How far to trust what a classifier says, for the metrics that depend on one.
+measured as (
+    select
+        string_agg(
+            language || ': ' || method || case
+                when macro_f1 is null then ', not measured'
+                else printf(
+                    ', macro-F1 %.2f (%.2f to %.2f) on %d texts',
+                    macro_f1, macro_f1_low, macro_f1_high, evaluated_count
+                )
+            end,
+            '; ' order by text_count desc, language asc
+        ) as measured_error
+    from sentiment_models
+),
+
+declared as (
     {%- for metric in kpi_metrics() %}
     select
         {%- for column in (
@@ -10,6 +30,7 @@ with declared as (
         {%- endfor %}
         cast({{ metric.multiplier }} as double) as multiplier,
         '{{ metric.slices | join(", ") }}' as slices,
+        {{ metric.depends_on_sentiment or false }} as depends_on_sentiment,
         {{ loop.index }} as sort_order
     {% if not loop.last %}union all{% endif %}
     {%- endfor %}
@@ -17,26 +38,28 @@ with declared as (
 
 final as (
     select
-        metric,
-        name,
-        definition,
-        formula,
-        unit,
-        multiplier,
-        direction,
-        interval_kind,
-        period_kind,
-        slices,
-        n_meaning,
-        n_invalid_meaning,
-        numerator_meaning,
-        denominator_meaning,
-        records_part,
-        source_models,
-        records_model,
-        owner,
-        sort_order
+        declared.metric,
+        declared.name,
+        declared.definition,
+        declared.formula,
+        declared.unit,
+        declared.multiplier,
+        declared.direction,
+        declared.interval_kind,
+        declared.period_kind,
+        declared.slices,
+        declared.n_meaning,
+        declared.n_invalid_meaning,
+        declared.numerator_meaning,
+        declared.denominator_meaning,
+        declared.records_part,
+        declared.source_models,
+        declared.records_model,
+        case when declared.depends_on_sentiment then measured.measured_error end as measured_error,
+        declared.owner,
+        declared.sort_order
     from declared
+    cross join measured
 )
 
 select * from final

@@ -6,6 +6,12 @@ persons as (
     select * from {{ ref('int_person__resolved') }}
 ),
 
+feelings as (
+    select *
+    from {{ ref('int_text__felt') }}
+    where entity = 'mention'
+),
+
 final as (
     select
         mentions.mention_key,
@@ -17,8 +23,11 @@ final as (
         mentions.language,
         mentions.published_at,
         {{ reporting_date('mentions.published_at') }} as published_date,
-        coalesce(mentions.sentiment, 'unknown') as sentiment,
-        case when mentions.sentiment is null then 'none' else 'source' end as sentiment_method,
+        coalesce(feelings.sentiment, mentions.sentiment, 'unknown') as sentiment,
+        feelings.sentiment_score,
+        coalesce(feelings.sentiment_by, case when mentions.sentiment is null then 'none' else 'source' end)
+            as sentiment_by,
+        mentions.sentiment as sentiment_source_label,
         mentions.repost_of_mention_key is not null as is_repost,
         mentions.repost_of_mention_key,
         mentions.reach,
@@ -26,6 +35,8 @@ final as (
     from mentions
     left join persons
         on mentions.person_key = persons.person_key
+    left join feelings
+        on mentions.mention_key = feelings.record_key
 )
 
 select * from final

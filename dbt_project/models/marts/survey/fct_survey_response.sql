@@ -6,8 +6,14 @@ invitations as (
     select * from {{ ref('int_invitation__unioned') }}
 ),
 
-questions as (
-    select * from {{ ref('int_question__scaled') }}
+scores as (
+    select * from {{ ref('int_response__scored') }}
+),
+
+feelings as (
+    select *
+    from {{ ref('int_text__felt') }}
+    where entity = 'response'
 ),
 
 tickets as (
@@ -55,79 +61,45 @@ identified as (
         on linked.order_key = orders.order_key
 ),
 
-validated as (
-    select
-        identified.*,
-        questions.survey_key,
-        questions.survey_name,
-        questions.survey_kind,
-        questions.survey_channel,
-        questions.metric,
-        questions.scale_min,
-        questions.scale_max,
-        questions.polarity,
-        questions.top_box_min,
-        -- An answer off its scale is a code ("11 = blank"), not an opinion. Only NPS is defined on whole numbers.
-        coalesce(
-            identified.score between questions.scale_min and questions.scale_max
-            and (questions.metric <> 'nps' or identified.score = floor(identified.score)),
-            questions.metric = 'other' and identified.score is not null,
-            false
-        ) as is_valid
-    from identified
-    left join questions
-        on identified.question_key = questions.question_key
-),
-
-directed as (
-    select
-        *,
-        case
-            when not is_valid then null
-            when polarity = 'negative' then scale_min + scale_max - score
-            else score
-        end as directed_score
-    from validated
-),
-
 final as (
     select
-        directed.response_key,
-        directed.source,
-        directed.response_id,
-        directed.survey_key,
-        directed.survey_name,
-        directed.survey_kind,
-        directed.question_key,
-        directed.invitation_key,
-        directed.metric,
+        identified.response_key,
+        identified.source,
+        identified.response_id,
+        scores.survey_key,
+        scores.survey_name,
+        scores.survey_kind,
+        identified.question_key,
+        identified.invitation_key,
+        scores.metric,
         persons.customer_id,
-        directed.person_key,
-        directed.ticket_key,
-        directed.order_key,
-        coalesce(directed.channel, directed.survey_channel) as channel,
-        directed.answered_at,
-        {{ reporting_date('directed.answered_at') }} as answered_date,
-        directed.score,
-        directed.scale_min,
-        directed.scale_max,
-        directed.is_valid,
-        directed.directed_score,
-        100.0 * (directed.directed_score - directed.scale_min)
-        / nullif(directed.scale_max - directed.scale_min, 0) as score_100,
-        case
-            when directed.metric <> 'nps' or directed.directed_score is null then null
-            when directed.directed_score >= 9 then 'promoter'
-            when directed.directed_score >= 7 then 'passive'
-            else 'detractor'
-        end as band,
-        directed.directed_score >= directed.top_box_min as is_top_box,
-        directed.weight,
-        directed.comment,
-        directed.language
-    from directed
+        identified.person_key,
+        identified.ticket_key,
+        identified.order_key,
+        coalesce(identified.channel, scores.survey_channel) as channel,
+        identified.answered_at,
+        {{ reporting_date('identified.answered_at') }} as answered_date,
+        identified.score,
+        scores.scale_min,
+        scores.scale_max,
+        scores.is_valid,
+        scores.directed_score,
+        scores.score_100,
+        scores.band,
+        scores.is_top_box,
+        identified.weight,
+        identified.comment,
+        identified.language,
+        feelings.sentiment,
+        feelings.sentiment_score,
+        feelings.sentiment_by
+    from identified
+    inner join scores
+        on identified.response_key = scores.response_key
+    left join feelings
+        on identified.response_key = feelings.record_key
     left join persons
-        on directed.person_key = persons.person_key
+        on identified.person_key = persons.person_key
 )
 
 select * from final
