@@ -237,7 +237,7 @@ def explained(warehouse: Path, error: BaseException | str) -> RuntimeError | Non
             "What was published stays, and nothing is half done: free some space there, or point CEM_HOME to a "
             "larger disk, and run again"
         )
-    if "Out of Memory Error" in text:
+    if any(sign in text for sign in _TOO_LITTLE_MEMORY):
         return MemoryLimitError(
             "the work does not fit into engine.memory_limit, even with spilling to the disk. What was published "
             "stays: raise engine.memory_limit in cem.yml, or lower engine.threads, and run again"
@@ -250,6 +250,9 @@ def explained(warehouse: Path, error: BaseException | str) -> RuntimeError | Non
         )
     return None
 
+
+_TOO_LITTLE_MEMORY = ("Out of Memory Error", "failed to pin block")
+"""How the engine says so; the second where a checkpoint does not fit, which it calls fatal."""
 
 _DAMAGE = ("not a valid DuckDB database file", "Could not read enough bytes", "deserialize", "Failed to load metadata")
 

@@ -9,8 +9,10 @@ import pytest
 
 from orchestration.warehouse import (
     EXTENSIONS,
+    MemoryLimitError,
     WarehouseBusyError,
     connect,
+    explained,
     install_extensions,
     new_load_id,
     run_lock,
@@ -99,3 +101,12 @@ def test_a_warehouse_is_never_there_half_made(tmp_path):
     (tmp_path / "w.duckdb.new").write_bytes(b"what a process killed while creating it left")
     connect(tmp_path / "w.duckdb", tmp_path / "ext", "1GB", 1).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.duckdb"]
+
+
+def test_a_checkpoint_that_does_not_fit_in_memory_is_told_as_such(tmp_path):
+    said = explained(
+        tmp_path / "warehouse.duckdb",
+        "FATAL Error: Failed to create checkpoint because of error: failed to pin block of size 256.0 KiB",
+    )
+    assert isinstance(said, MemoryLimitError)
+    assert "engine.memory_limit" in str(said)
