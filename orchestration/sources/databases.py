@@ -31,6 +31,9 @@ EXTENSIONS: Mapping[str, str] = {
     "mysql": "mysql_scanner",
 }
 
+SYSTEM_SCHEMAS = ("information_schema", "mysql", "performance_schema", "pg_catalog", "sys")
+"""What a server keeps for itself."""
+
 TEXT_DAY = timedelta(days=1)
 """Times kept as text sort by their local form; a day behind the cursor covers every offset and spelling."""
 
@@ -165,9 +168,15 @@ def _column_types(con: duckdb.DuckDBPyConnection, database: Database, table: Tab
     if database.source.engine == "sqlite":
         query = f"select name, type from pragma_table_info({literal(name)})"
     else:
+        # Of a column that compares by bytes, and of too long a decimal, MySQL's own client gives no exact text.
+        binary = (
+            "when collation_name like '%bin' or numeric_precision > 38 then 'unbounded' "
+            if database.source.engine == "mysql"
+            else ""
+        )
         query = (
             "select column_name, case when data_type = 'numeric' and numeric_precision is null "
-            "then 'unbounded' else data_type end from information_schema.columns "
+            f"then 'unbounded' {binary}else data_type end from information_schema.columns "
             f"where table_name = {literal(name)} and table_schema = {schema} order by ordinal_position"
         )
     call = f"{database.source.engine}_query({literal(database.alias)}, {literal(query)})"
@@ -198,7 +207,8 @@ def _qualified(database: Database, table: Table) -> str:
 
 def _no_table(con: duckdb.DuckDBPyConnection, database: Database, table: Table) -> SourceError:
     rows = con.execute(
-        "select table_schema, table_name from information_schema.tables where table_catalog = ? order by all",
+        "select table_schema, table_name from information_schema.tables where table_catalog = ? "
+        f"and table_schema not in ({', '.join(map(literal, SYSTEM_SCHEMAS))}) order by all",
         [database.alias],
     ).fetchall()
     plain = {"main", "public"}
@@ -222,6 +232,8 @@ def _selected(database: Database, column: str, kind: str, name: str) -> str:
         return f"hex({quoted}) as {alias}"
     if database.source.engine == "postgres" and kind in {"unbounded", "array", "user-defined", "interval"}:
         return f"{quoted}::text as {alias}"
+    if database.source.engine == "mysql" and kind in {"unbounded", "json", "VARCHAR"}:
+        return f"cast({quoted} as char) as {alias}"
     return quoted if quoted == alias else f"{quoted} as {alias}"
 
 
