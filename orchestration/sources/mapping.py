@@ -306,7 +306,8 @@ class _Mapper:
             _, given = self._mapped[name]
             bare = is_day(f"{name}__text", formats=given.format, is_sheet=self._table.format == "excel")
             end = f"{name} + interval '86399' second"
-            lines.append(f"{case((bare, end), otherwise=name)} as _{name}_until")
+            none = [] if column.required else [(self._is_placeholder(name), "null")]
+            lines.append(f"{case(*none, (bare, end), otherwise=name)} as _{name}_until")
         return lines
 
     def _uncast(self) -> str:

@@ -292,8 +292,14 @@ ROWS = [
     Case("c25_exact_repeats", orders(*GOOD.splitlines()), known=2),
     Case(
         "c26_versions",
-        orders("g1,p1,2024-03-01 10:00,99,EUR,paid,2024-03-09", "g1,p1,2024-03-01 10:00,50,EUR,paid,2024-03-08"),
+        text(
+            HEADER,
+            "g1,p1,2024-03-01 10:00,12.50,EUR,placed,2024-03-07",
+            "g1,p1,2024-03-01 10:00,99,EUR,paid,2024-03-09",
+            "g1,p1,2024-03-01 10:00,50,EUR,paid,2024-03-08",
+        ),
         options="key: id, cursor: note",
+        kept=1,
         known=2,
         shows=("select amount::double from mapped where _key = 'g1'", [(99.0,)]),
     ),

@@ -103,8 +103,7 @@ def test_rows_are_mended_quarantined_or_counted_and_none_is_lost(loaded: Plant, 
 @pytest.fixture(scope="module")
 def later(loaded: Plant) -> tuple[Plant, str, bool]:
     """A second run: the second deliveries of `LATER`, and all of `HELD`. What it said; whether the marts stayed."""
-    marts = loaded.home / "published" / "marts.duckdb"
-    before = marts.read_bytes()
+    before = published(loaded)
     loaded.declare([*ROWS, *LATER], HELD)
     for case in LATER:
         assert case.then is not None
@@ -113,7 +112,20 @@ def later(loaded: Plant) -> tuple[Plant, str, bool]:
         loaded.deliver(case.name, case.delivery)
     result = loaded.cem("run")
     assert result.returncode == 1, result.stdout
-    return loaded, result.stderr, marts.read_bytes() == before
+    return loaded, result.stderr, published(loaded) == before
+
+
+def published(plant: Plant) -> dict[str, int]:
+    """A hash of the rows of each published table, but for the note on the publication, which says that it is stale."""
+    with duckdb.connect(str(plant.home / "published" / "cem.duckdb"), read_only=True) as con:
+        names = con.execute(
+            "select table_name from duckdb_tables() where schema_name = 'marts' and table_name <> '_publication'"
+        ).fetchall()
+        assert len(names) > 20
+        return {
+            name: con.execute(f"select coalesce(sum(hash(mart)), 0) from marts.{name} as mart").fetchone()[0]
+            for (name,) in names
+        }
 
 
 @pytest.mark.parametrize("case", [*(case for case in LATER if case.told), *HELD], ids=lambda case: case.name)
