@@ -296,8 +296,10 @@ def needs_for_help(company: Company) -> list[Record]:
     tickets = [
         row
         for row in company.facts["fct_ticket"]
-        if row["customer_id"] and not row["is_merged"] and row["created_by"] != "agent"
+        if row["customer_id"] and not row["is_merged"] and row["created_by"] in (None, "customer")
     ]
+    if not readings:
+        return []  # Without help articles nobody can help themselves.
     needs = []
     for (customer_id, day), read_at in readings.items():
         asked = any(
