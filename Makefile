@@ -10,7 +10,7 @@ LINT_DBT := CEM_WAREHOUSE=:memory: CEM_DBT_MODELS=$(STATE)/dbt/models CEM_DBT_MA
     DBT_TARGET_PATH=$(STATE)/dbt/lint DBT_LOG_PATH=$(STATE)/dbt/logs
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run test ui check lint docs demo chaos bench clean
+.PHONY: help setup run test ui check lint lint_python lint_sql docs demo chaos bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +25,7 @@ help:  ## Show this list
 	    { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@echo "Setting up .venv from uv.lock (once) ..."
 	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet
+	@$(BIN)/python -m compileall -q orchestration
 	@touch $@
 
 setup: .venv/.ready  ## Create the virtual environment from uv.lock and prepare dbt and the DuckDB extensions
@@ -44,11 +45,16 @@ demo: setup  ## Write a demo company for your own trials, e.g. make demo CUSTOME
 
 lint: setup  ## ruff, mypy, sqlfluff, dbt parse without warnings, dg check defs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs 2 lint_python lint_sql
+
+lint_python:
 	@$(BIN)/mypy
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
+
+lint_sql:
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --processes 0 dbt_project/models dbt_project/tests
 	@$(LINT_DBT) $(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
 	    --project-dir dbt_project --profiles-dir dbt_project
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
 
 test: lint  ## Everything CI asks for: lint, then all tests
 	@$(BIN)/pytest

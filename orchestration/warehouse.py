@@ -219,8 +219,12 @@ def _create(warehouse: Path) -> None:
 
 
 def spill_limit(warehouse: Path) -> str:
-    """How much DuckDB may spill beside the warehouse: half of what is free, for the file itself grows too."""
-    return f"{max(1, shutil.disk_usage(warehouse.parent).free // 2**21)}MiB"
+    """How much DuckDB may spill beside the warehouse: up to half of what is free, for the file itself grows too.
+
+    A power of two: dbt parses the whole project again whenever a word of its profile changes.
+    """
+    half = max(1, shutil.disk_usage(warehouse.parent).free // 2**21)
+    return f"{2 ** (half.bit_length() - 1)}MiB"
 
 
 def explained(warehouse: Path, error: BaseException | str) -> RuntimeError | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from homes import new_home
 
 HERE = Path(__file__).parent
 REAL_DATA = Path(os.environ.get("CEM_REAL_DATA") or HERE.parents[1] / ".." / "shared" / "data").resolve()
@@ -71,7 +72,7 @@ def run_profile(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     @cache
     def run(profile: str) -> Run:
         folder, _, name = profile.partition("/")
-        home = tmp_path_factory.mktemp(profile.replace("/", "_"))
+        home = new_home(tmp_path_factory.mktemp(profile.replace("/", "_")))
         return Run(HERE / folder / f"{name or 'cem'}.yml", home)
 
     return run

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from bad_inputs import HELD, LATER, ROWS, Case, Delivery
+from homes import new_home
 
 from orchestration.settings import Settings, load_settings
 from orchestration.sources.mapping import mapped_select
@@ -46,7 +47,7 @@ class Plant:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.home = folder / "var"
+        self.home = new_home(folder / "var")
         self.config = folder / "cem.yml"
         (folder / "in").mkdir()
 

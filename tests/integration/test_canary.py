@@ -7,6 +7,7 @@ prints or logs, in Dagster's storage, in dbt's artefacts, on the pages, or in wh
 import dagster as dg
 import duckdb
 import pytest
+from homes import new_home
 from pydantic import SecretStr
 
 from orchestration import transform
@@ -78,6 +79,7 @@ def people(bad, count=60):
 @pytest.fixture(scope="module")
 def company(tmp_path_factory):
     folder = tmp_path_factory.mktemp("canary")
+    new_home(folder / "var")
     (folder / "in").mkdir()
     (folder / "in" / "people_1.csv").write_text(people(bad=2))
     answers = "".join(f'a{i},{i}.{MAIL},{i % 11},"{TEXT} mail {MAIL} or +98 {PHONE}",2024-02-01\n' for i in range(20))

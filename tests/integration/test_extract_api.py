@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 from api_server import Call, Reply, Server, serving
+from homes import new_home
 
 from orchestration.check import check
 from orchestration.guard import guard_table
@@ -850,7 +851,7 @@ def test_the_daily_job_loads_an_api_and_publishes(tmp_path: Path) -> None:
     with serving(answer) as server:
         (tmp_path / "cem.yml").write_text(DAILY)
         env = os.environ | {
-            "CEM_HOME": str(tmp_path / "var"),
+            "CEM_HOME": str(new_home(tmp_path / "var")),
             "CEM_CONFIG": str(tmp_path / "cem.yml"),
             "DESK_URL": f"{server.url}/api",
             "DESK_TOKEN": SECRET,

@@ -5,6 +5,7 @@ import os
 import dagster as dg
 import duckdb
 import pytest
+from homes import new_home
 
 from orchestration.cli import main
 from orchestration.definitions import build_defs
@@ -38,7 +39,7 @@ class Company:
         (folder / "in").mkdir()
         (folder / "cem.yml").write_text(CONFIG)
         self.deliver("orders_1.csv", range(1, 60))
-        self.settings = load_settings(folder / "cem.yml", folder / "var")
+        self.settings = load_settings(folder / "cem.yml", new_home(folder / "var"))
         self.defs = build_defs(self.settings)
         self.instance = dg.DagsterInstance.ephemeral()
 

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from homes import new_home
 
 pytestmark = pytest.mark.xdist_group("ui")  # one UI for all
 
@@ -95,6 +96,7 @@ def free_port():
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ui")
+    new_home(folder / "var")
     webhook = HTTPServer(("127.0.0.1", 0), Webhook)
     webhook.messages = []
     threading.Thread(target=webhook.serve_forever, daemon=True).start()

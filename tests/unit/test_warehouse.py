@@ -1,6 +1,7 @@
 """The warehouse file: extensions without network, one writer, one run at a time."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from orchestration.warehouse import (
     install_extensions,
     new_load_id,
     run_lock,
+    spill_limit,
 )
 
 HOLDER = """
@@ -110,3 +112,14 @@ def test_a_checkpoint_that_does_not_fit_in_memory_is_told_as_such(tmp_path):
     )
     assert isinstance(said, MemoryLimitError)
     assert "engine.memory_limit" in str(said)
+
+
+def test_the_spill_limit_is_at_most_half_of_what_is_free_and_stays_when_that_moves_a_little(home, monkeypatch):
+    def limit(free_mebibytes):
+        usage = type(shutil.disk_usage(home))(2**45, 0, free_mebibytes * 2**20)
+        monkeypatch.setattr("orchestration.warehouse.shutil.disk_usage", lambda _: usage)
+        return spill_limit(home / "warehouse.duckdb")
+
+    assert limit(100_000) == limit(90_000) == "32768MiB"
+    assert limit(65_536) == "32768MiB"
+    assert limit(1) == "1MiB"
