@@ -54,3 +54,8 @@ def record(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> No
         "insert or replace into ops.builds values (?, ?, ?)",
         [stage, fingerprint(con, settings, stage), utc_now()],
     )
+
+
+def forget(con: duckdb.DuckDBPyConnection) -> None:
+    """Let the next run build every stage anew: something changed that the fingerprints do not cover."""
+    con.execute("delete from ops.builds")

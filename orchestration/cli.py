@@ -53,19 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _operator_errors() -> tuple[type[Exception], ...]:
     from orchestration.guard import GuardError
+    from orchestration.identity.decisions import DecisionError
+    from orchestration.identity.model import ModelError
+    from orchestration.identity.resolution import RecordIdError
+    from orchestration.identity.training import TrainingError
     from orchestration.publication import PublicationError
     from orchestration.snapshots import SnapshotError
     from orchestration.sources.errors import SourceError
     from orchestration.transform import TransformError
 
     return (
+        DecisionError,
         GuardError,
+        MemoryLimitError,
+        ModelError,
         PublicationError,
+        RecordIdError,
         SnapshotError,
         SourceError,
-        TransformError,
-        MemoryLimitError,
         SpaceError,
+        TrainingError,
+        TransformError,
         WarehouseBrokenError,
         WarehouseBusyError,
         duckdb.Error,
@@ -243,12 +251,39 @@ def _restore(options: argparse.Namespace) -> int:
     return 0
 
 
+def _identity(options: argparse.Namespace) -> int:
+    from orchestration import builds
+    from orchestration.identity import decisions, train_model
+
+    settings = load_settings()
+    with writing(settings) as con:
+        if options.action == "review":
+            for one, other, probability in decisions.waiting(con, options.limit):
+                _say(f"{probability:7.2%}  {one}  {other}")
+            return 0
+        if options.action == "train":
+            model = train_model(con, settings.identity_model)
+            _say(f"Trained on {model.about['records']:,} records; review {settings.identity_model}.")
+        else:
+            decide = {"force": decisions.force, "forbid": decisions.forbid, "undo": decisions.undo}[options.action]
+            decide(con, options.first, options.second, options.by, options.reason)
+        builds.forget(con)
+    _say("The next run applies it.")
+    return 0
+
+
 def _explain(options: argparse.Namespace) -> int:
     from orchestration.identity.explain import UnknownRecordError, explain
+    from orchestration.identity.explain_page import page
+    from orchestration.identity.model import current_model
 
-    with writing(load_settings()) as con:
+    settings = load_settings()
+    with writing(settings) as con:
         try:
-            _say(str(explain(con, options.first, options.second)))
+            said = explain(con, options.first, options.second, current_model(settings.identity_model))
+            if options.page:
+                Path(options.page).write_text(page(said), encoding="utf-8")
+            _say(str(said))
         except UnknownRecordError as error:
             _say(f"cem: {error}", sys.stderr)
             return 1
@@ -283,10 +318,30 @@ def _parser() -> argparse.ArgumentParser:
     _add_guard_commands(add)
     restore = add("restore", _restore, "Put the last good snapshot in the place of a damaged warehouse.")
     restore.add_argument("--list", action="store_true", help="only list the snapshots that can be read")
+    _add_identity_commands(add)
     explain = add("explain", _explain, "Say why two records are, or are not, one customer.")
     explain.add_argument("first", help="source:record id")
     explain.add_argument("second", help="source:record id")
+    explain.add_argument("--page", metavar="FILE", help="also write it as a page, with the weights as a waterfall")
     return parser
+
+
+def _add_identity_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    identity = add("identity", _identity, "Train the model of identity, list doubtful pairs, decide on them.")
+    actions = identity.add_subparsers(dest="action", required=True)
+    actions.add_parser("train", help="learn the model anew from the records of the last run")
+    review = actions.add_parser("review", help="pairs of records that may be one human, most probable first")
+    review.add_argument("--limit", type=int, default=20)
+    for action, text in (
+        ("force", "two records are one human, whatever the rules say"),
+        ("forbid", "two records are two humans; undoes a merge"),
+        ("undo", "take back what was decided about two records"),
+    ):
+        sub = actions.add_parser(action, help=text)
+        sub.add_argument("first", help="source:record id")
+        sub.add_argument("second", help="source:record id")
+        sub.add_argument("--by", required=True, help="your name, for the record")
+        sub.add_argument("--reason", required=True, help="why, for the record")
 
 
 def _add_guard_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:

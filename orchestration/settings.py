@@ -213,12 +213,19 @@ class Identity(Part):
     Attributes:
         hub_max_records: A mail or phone shared by more records is a hub (a shop's phone) and links nobody.
         hub_max_names: … and so is one shared by more distinct names; a family has fewer.
+        link_probability: Pairs of records at least so probably one human are linked. Of the pairs near it one in so
+            many is wrong; of all, far fewer.
+        review_probability: Pairs at least so probable, but not linked, wait for a person's look.
+        max_customer_records: A group of more records is taken apart along its weakest ties; nobody has as many.
         default_country: Country of phone numbers written without one.
         role_mailboxes: Local parts of mail addresses that belong to a role, not to a human.
     """
 
     hub_max_records: int = Field(default=30, ge=2)
     hub_max_names: int = Field(default=6, ge=2)
+    link_probability: float = Field(default=0.99, gt=0.5, lt=1)
+    review_probability: float = Field(default=0.5, gt=0, lt=1)
+    max_customer_records: int = Field(default=200, ge=2)
     default_country: str = Field(default="US", pattern=r"^[A-Z]{2}$")
     role_mailboxes: Texts = (
         "abuse",
@@ -665,6 +672,11 @@ class Settings(Part):
     def pages(self) -> Path:
         """Folder of the pages that APIs answered with."""
         return self.home / "pages"
+
+    @property
+    def identity_model(self) -> Path:
+        """The trained model of identity, a file to review."""
+        return self.home / "identity" / "model.json"
 
     @property
     def dbt_models(self) -> Path:

@@ -6,7 +6,7 @@ import dagster as dg
 
 from orchestration import builds
 from orchestration.defs.hold import refuse_held
-from orchestration.identity import TABLES, resolve
+from orchestration.identity import TABLES, resolve_and_learn
 from orchestration.progress import progress
 from orchestration.settings import Settings
 from orchestration.stages import UNIFY
@@ -37,11 +37,11 @@ def build_identity_assets(settings: Settings) -> dg.AssetsDefinition:
             changed = not builds.is_up_to_date(con, settings, STEP)
             metadata: dict[str, int | bool] = {"changed": changed}
             if changed:
-                result = resolve(con, settings.identity)
+                result = resolve_and_learn(con, settings.identity, settings.identity_model)
                 builds.record(con, settings, STEP)
                 piece.rows = result.records
-                piece.note = f"records → {result.customers:,} customers"
-                metadata |= {"records": result.records, "customers": result.customers}
+                piece.note = f"records → {result.customers:,} customers, {result.doubtful:,} doubtful pairs"
+                metadata |= {"records": result.records, "customers": result.customers, "doubtful": result.doubtful}
             else:
                 piece.note = "nothing new"
             for name in TABLES:

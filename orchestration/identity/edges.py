@@ -4,15 +4,15 @@ Edges of a value are a pure function of the records that share it and of those t
 at. That is what lets a run recompute the edges of touched values only, and makes the result independent of history.
 
 0. A record without name goes by the name of the record that its source links it to, if any.
-1. A record's identifiers are its mail, its phone, its external id within its source, the key of the record it
-   links to, and its own key where another record links to it. Each is a 64-bit hash of kind and value.
-2. A mail or phone in more than `hub_max_records` records or under more than `hub_max_names` different names, a
-   mailbox of a role and a placeholder phone are hubs: they tie nobody and are reported in `identity.hub`.
+1. A record's identifiers are its mail, its phone, its national id, its external id within its source, the key of
+   the record it links to, and its own key where another record links to it. Each is a 64-bit hash of kind and value.
+2. A mail, phone or national id in more than `hub_max_records` records or under more than `hub_max_names` different
+   names, a mailbox of a role and a placeholder phone are hubs: they tie nobody and are reported in `identity.hub`.
 3. Ids that a source declares (external and linked ids) tie without looking at names.
 4. A value under one name ties all its records. Under several names, the fullest name is the anchor of a first group
    that takes every name compatible with it, the fullest name left over anchors the next, and so on. Names with an
    initial, and then single tokens, join the one group they fit, and none when they fit several; a record without
-   name joins when the value has one group only.
+   name joins when the value has one group only, and never by the mailbox of a household (`family.karimi@`).
 5. A record without a full name does not join people by their mail when it has a phone and they have others: behind
    one mail with one name there may be a couple, and the second phone is the second person's.
 6. Where both mail and phone of a record are hubs, mail, phone and a name of two tokens together are an identifier:
@@ -25,22 +25,24 @@ from __future__ import annotations
 
 import duckdb
 
-from orchestration.identity.normalise import name_fold_sql, name_skeleton_sql
+from orchestration.identity.normalise import (
+    MIN_TWO_TYPOS_LETTERS,
+    MIN_TYPO_LETTERS,
+    name_fold_sql,
+    name_skeleton_sql,
+)
 from orchestration.identity.state import IdentitySettings
 
 DECLARED_MAX_RECORDS = 1000
 """No human has a thousand records: an external id in more of them is a default that somebody forgot."""
 
-MIN_TYPO_LETTERS = 5
-"""Shortest token in which one wrong letter is a slip: in shorter ones (Mina, Mona) it is another name."""
-
-MIN_TWO_TYPOS_LETTERS = 9
-"""Shortest token in which two wrong letters are slips."""
+HOUSEHOLD_WORDS = ("family", "familie", "famille", "familia", "household", "home", "khanevadeh", "khanevade")
+"""Words in a mailbox that say it is a household's."""
 
 _PERSONS = """
     select
         record.record_id, record.person_key, record.source, record.email, record.is_role_email, record.phone,
-        record.is_placeholder_phone, record.external_id, record.linked_person_key,
+        record.national_id, record.is_placeholder_phone, record.external_id, record.linked_person_key,
         coalesce(record.name_key, lent.name_key) as name_key,
         coalesce(record.name_skeleton, lent.name_skeleton) as name_skeleton,
         -- hash(NULL) is a number: a record without name or phone must stay without.
@@ -49,7 +51,7 @@ _PERSONS = """
         -- The end of the number only: where the record names no country, the country code was a guess.
         case when record.phone is not null and not record.is_placeholder_phone
             then hash(right(record.phone, 8)) end as phone_id,
-    from id_record as record
+    from id_scope as record
     left join id_lent_name as lent on record.record_id = lent.record_id
 """
 """Records as the rules see them, with the names that rule 0 lends (`id_lent_name`)."""
@@ -64,6 +66,11 @@ _IDENTIFIERS = """
         name_id, phone_id, name_key, name_skeleton
     from persons
     where phone is not null
+    union all
+    select record_id, 'national_id' as kind, hash('national_id:' || national_id) as value_hash, false as is_blocked,
+        name_id, phone_id, name_key, name_skeleton
+    from persons
+    where national_id is not null
     union all
     select record_id, 'external_id' as kind, hash('external_id:' || source || ':' || external_id) as value_hash,
         false as is_blocked, name_id, phone_id, name_key, name_skeleton
@@ -82,15 +89,40 @@ _IDENTIFIERS = """
 """
 
 
-def build_edges(con: duckdb.DuckDBPyConnection, settings: IdentitySettings) -> None:
-    """Make temporary tables `id_edge` and `id_hub` from the temporary relation `id_record`.
+def value_hashes_sql(records: str) -> str:
+    """SQL for the values that records bear: `value_hash`, one row per record and value, rule 6 left aside."""
+    return f"""
+        select hash('email:' || email) as value_hash from {records} where email is not null
+        union
+        select hash('phone:' || phone) from {records} where phone is not null
+        union
+        select hash('national_id:' || national_id) from {records} where national_id is not null
+        union
+        select hash('external_id:' || source || ':' || external_id) from {records} where external_id is not null
+        union
+        select hash('rec:' || linked_person_key) from {records} where linked_person_key is not null
+        union
+        select hash('rec:' || person_key) from {records}
+    """
+
+
+def build_edges(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, *, is_partial: bool) -> None:
+    """Make temporary tables `id_edge`, `id_hub` and, for a part, `id_replaced`.
 
     `id_edge` has one row per pair of records and value (record_a the smallest record of its group), `id_hub` one
-    row per blocked value; both have the columns of `identity.edge` and `identity.hub`.
+    row per blocked value; both have the columns of `identity.edge` and `identity.hub`. `id_replaced` (value_hash)
+    has the values whose edges they are; without it they are all there are.
+
+    Args:
+        con: The warehouse, with the temporary relation `id_record`, all records in the form of `identity.record`, and
+            `id_scope`, those of them that bear a value in question.
+        settings: The `identity` section of the settings.
+        is_partial: Only the values in temporary table `id_touched` (value_hash) are in question; `id_scope` has every
+            record that bears one, and `id_old_record` those that changed, as they were.
     """
-    _collect_identifiers(con, settings)
+    _collect_identifiers(con, settings, is_partial=is_partial)
     _group_single_name_values(con)
-    _compare_names(con)
+    compare_names(con)
     _group_full_names(con)
     _group_partial_names(con)
     _group_nameless(con)
@@ -98,13 +130,13 @@ def build_edges(con: duckdb.DuckDBPyConnection, settings: IdentitySettings) -> N
     _report_hubs(con)
 
 
-def _collect_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySettings) -> None:
+def _collect_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, *, is_partial: bool) -> None:
     """Values in two records or more, with their hubs taken out: `id_ident`, `id_value`."""
     con.execute("""
         create or replace temp table id_lent_name as
         with nameless as (
             select record_id, linked_person_key
-            from id_record
+            from id_scope
             where name_key is null and linked_person_key is not null
         )
         select nameless.record_id, linked.name_key, linked.name_skeleton
@@ -114,7 +146,8 @@ def _collect_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySetti
     con.execute(f"""
         create or replace temp table id_all as
         with persons as ({_PERSONS}),
-        identifiers as ({_IDENTIFIERS}),
+        borne as ({_IDENTIFIERS}),
+        identifiers as (from borne {"semi join id_touched using (value_hash)" if is_partial else ""}),
         shared as (select value_hash from identifiers group by value_hash having count(distinct record_id) > 1)
         select distinct
             identifiers.value_hash, identifiers.kind, identifiers.is_blocked, identifiers.record_id,
@@ -143,8 +176,8 @@ def _collect_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySetti
             case
                 when is_blocked and kind = 'email' then 'role mailbox'
                 when is_blocked then 'placeholder'
-                when kind in ('email', 'phone') and record_count > $max_records then 'too many records'
-                when kind in ('email', 'phone') and name_count > $max_names then 'too many names'
+                when kind in ('email', 'phone', 'national_id') and record_count > $max_records then 'too many records'
+                when kind in ('email', 'phone', 'national_id') and name_count > $max_names then 'too many names'
                 when record_count > $declared_max_records then 'too many records'
             end as reason,
             record_count,
@@ -164,7 +197,8 @@ def _collect_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySetti
         from id_all
         anti join id_hub_value on id_all.value_hash = id_hub_value.value_hash
     """)
-    _add_office_identifiers(con, settings)
+    _list_hubs(con, is_partial=is_partial)
+    _add_office_identifiers(con, settings, is_partial=is_partial)
     con.execute("""
         create or replace temp table id_value as
         select value_hash, any_value(kind) as kind, count(distinct name_id) as spelling_count
@@ -175,20 +209,38 @@ def _collect_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySetti
     con.execute("drop table id_value_all")
 
 
-def _add_office_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySettings) -> None:
+def _list_hubs(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
+    """Mails and phones that are hubs, those of the last run that are not in question included: `id_known_hub`."""
+    con.execute("create or replace temp table id_known_hub as select value_hash from id_hub_value")
+    if is_partial:
+        con.execute("""
+            insert into id_known_hub
+            select hash(kind || ':' || value) as value_hash
+            from identity.hub
+            where kind in ('email', 'phone') and hash(kind || ':' || value) not in (select value_hash from id_touched)
+        """)
+
+
+_OFFICE = "hash('email+phone+name:' || email || '|' || phone || '|' || name_skeleton)"
+
+
+def _add_office_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, *, is_partial: bool) -> None:
     """Identifiers of rule 6, for records whose mail and phone are both hubs."""
+    bears_touched = """(
+        hash('email:' || email) in (select value_hash from id_touched)
+        or hash('phone:' || phone) in (select value_hash from id_touched)
+    )"""
     con.execute(
-        """
+        f"""
         insert into id_ident
         with office as (
-            select
-                record_id, name_key,
-                hash('email+phone+name:' || email || '|' || phone || '|' || name_skeleton) as value_hash,
-            from id_record
+            select record_id, name_key, {_OFFICE} as value_hash
+            from id_scope
             where
                 contains(name_key, ' ') and not is_placeholder_phone
-                and hash('email:' || email) in (select value_hash from id_hub_value)
-                and hash('phone:' || phone) in (select value_hash from id_hub_value)
+                and hash('email:' || email) in (select value_hash from id_known_hub)
+                and hash('phone:' || phone) in (select value_hash from id_known_hub)
+                {"and " + bears_touched if is_partial else ""}
         ),
         counted as (
             select *, count(*) over (partition by value_hash) as record_count
@@ -200,16 +252,38 @@ def _add_office_identifiers(con: duckdb.DuckDBPyConnection, settings: IdentitySe
         """,
         {"max_records": settings.hub_max_records},
     )
+    if is_partial:
+        con.execute(f"""
+            create or replace temp table id_replaced as
+            select value_hash from id_touched
+            union
+            select {_OFFICE}
+            from (
+                select email, phone, name_skeleton from id_scope where {bears_touched}
+                union all
+                select email, phone, name_skeleton from id_old_record
+            )
+            where email is not null and phone is not null and name_skeleton is not null
+        """)
 
 
 def _group_single_name_values(con: duckdb.DuckDBPyConnection) -> None:
     """Groups of values that need no comparison: `id_group` (value_hash, name_id, group_id; NULL name is no name)."""
+    words = "|".join(HOUSEHOLD_WORDS)
+    con.execute(f"""
+        create or replace temp table id_household as
+        select distinct hash('email:' || email) as value_hash
+        from id_scope
+        where regexp_matches(split_part(email, '@', 1), '(^|[._-])({words})([._-]|$)')
+    """)
     con.execute("""
         create or replace temp table id_group as
         select distinct ident.value_hash, ident.name_id, 0::ubigint as group_id
         from id_ident as ident
         inner join id_value as value on ident.value_hash = value.value_hash
-        where value.spelling_count <= 1 or value.kind not in ('email', 'phone')
+        where
+            (value.spelling_count <= 1 or value.kind not in ('email', 'phone', 'national_id'))
+            and (ident.name_id is not null or ident.value_hash not in (from id_household))
     """)
     con.execute("""
         create or replace temp table id_open as
@@ -226,8 +300,8 @@ def _group_single_name_values(con: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-def _compare_names(con: duckdb.DuckDBPyConnection) -> None:
-    """Compatible pairs among the names that share a value, each distinct pair judged once: `id_compatible`.
+def compare_names(con: duckdb.DuckDBPyConnection) -> None:
+    """Compatible pairs among the names of `id_open` that share a value, each pair judged once: `id_compatible`.
 
     Two names are compatible when every token of the one with fewer tokens fits a token, or two neighbouring tokens
     written as one, of the other; the order of tokens does not matter. Tokens fit when they are
@@ -415,6 +489,7 @@ def _group_nameless(con: duckdb.DuckDBPyConnection) -> None:
         select value_hash, null as name_id, min(group_id) as group_id
         from id_group
         semi join id_open on id_group.value_hash = id_open.value_hash
+        where value_hash not in (from id_household)
         group by value_hash
         having count(distinct group_id) = 1
     """)
@@ -460,7 +535,7 @@ def _star(con: duckdb.DuckDBPyConnection) -> None:
             center_id as record_a,
             record_id as record_b,
             kind,
-            kind in ('email', 'phone') and has_name and has_center_name as is_name_checked,
+            kind in ('email', 'phone', 'national_id') and has_name and has_center_name as is_name_checked,
             value_hash,
         from stars
         where record_id > center_id
@@ -472,18 +547,21 @@ def _report_hubs(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("""
         create or replace temp table id_hub as
         with written as (
-            select hash('email:' || email) as value_hash, email as value from id_record
+            select hash('email:' || email) as value_hash, email as value from id_scope
             where email is not null
             union
-            select hash('phone:' || phone) as value_hash, phone as value from id_record
+            select hash('phone:' || phone) as value_hash, phone as value from id_scope
             where phone is not null
+            union
+            select hash('national_id:' || national_id) as value_hash, national_id as value from id_scope
+            where national_id is not null
             union
             select hash('external_id:' || source || ':' || external_id) as value_hash,
                 source || ':' || external_id as value
-            from id_record
+            from id_scope
             where external_id is not null
             union
-            select hash('rec:' || linked_person_key) as value_hash, linked_person_key as value from id_record
+            select hash('rec:' || linked_person_key) as value_hash, linked_person_key as value from id_scope
             where linked_person_key is not null
         )
         select hub.kind, written.value, hub.reason, hub.record_count, hub.name_count

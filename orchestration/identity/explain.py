@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+from orchestration.identity.model import COMPARISONS, DEFAULT_MODEL, Model, features_sql, load_model, outcome_column
+from orchestration.identity.weighing import weigh
+
 
 class UnknownRecordError(LookupError):
     """A person_key that the last run did not see."""
@@ -37,6 +40,33 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one comparison found: attribute, level in words, and its bits (0 where nothing can be said)."""
+
+    comparison: str
+    level: str
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How the model weighs the two records themselves, whatever ties them to others: odds in bits, base 2."""
+
+    prior_bits: float
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def bits(self) -> float:
+        """Log odds that the two are one human."""
+        return self.prior_bits + sum(outcome.bits for outcome in self.outcomes)
+
+    @property
+    def probability(self) -> float:
+        """The same as a probability."""
+        return float(1 / (1 + 2.0**-self.bits))
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What holds two records together or keeps them apart. `str()` of it is for people; it holds personal data."""
 
@@ -47,6 +77,9 @@ class Explanation:
     names: tuple[str | None, str | None]
     shared: tuple[Shared, ...]
     path: tuple[Step, ...]
+    weight: Weight
+    refused: tuple[tuple[str, str, str], ...]
+    decisions: tuple[str, ...]
 
     @property
     def is_same(self) -> bool:
@@ -70,6 +103,11 @@ class Explanation:
             + (", names fit" if step.is_name_checked else "")
             for step in self.path
         ]
+        lines += [f"kept apart: {one} and {other}: {reason}" for one, other, reason in self.refused]
+        lines += [f"decided: {text}" for text in self.decisions]
+        lines.append(f"the model weighs them {self.weight.bits:+.1f} bits, {self.weight.probability:.2%} one human:")
+        lines.append(f"  {self.weight.prior_bits:+6.1f}  two records at random")
+        lines += [f"  {each.bits:+6.1f}  {each.comparison}: {each.level}" for each in self.weight.outcomes]
         return "\n".join(lines)
 
 
@@ -79,6 +117,9 @@ _IDENTIFIERS = """
     union all
     select record_id, 'phone', phone, hash('phone:' || phone)
     from identity.record where phone is not null
+    union all
+    select record_id, 'national_id', national_id, hash('national_id:' || national_id)
+    from identity.record where national_id is not null
     union all
     select record_id, 'external_id', source || ':' || external_id,
         hash('external_id:' || source || ':' || external_id)
@@ -91,13 +132,16 @@ _IDENTIFIERS = """
 """
 
 
-def explain(con: duckdb.DuckDBPyConnection, person_key_a: str, person_key_b: str) -> Explanation:
+def explain(
+    con: duckdb.DuckDBPyConnection, person_key_a: str, person_key_b: str, model: Model | None = None
+) -> Explanation:
     """What holds two records together or keeps them apart, as of the last run.
 
     Args:
-        con: The warehouse; nothing is written.
+        con: The warehouse; nothing but temporary tables is written.
         person_key_a: Key of one record: source and id.
         person_key_b: Key of the other.
+        model: The model the last run went by; the default model when left out.
 
     Raises:
         UnknownRecordError: One of the records is not known.
@@ -114,7 +158,68 @@ def explain(con: duckdb.DuckDBPyConnection, person_key_a: str, person_key_b: str
         names=(name_a, name_b),
         shared=_shared(con, record_a, record_b),
         path=_path(con, customer_a, record_a, record_b) if customer_a == customer_b else (),
+        weight=_weight(con, model or load_model(DEFAULT_MODEL), record_a, record_b),
+        refused=_refused(con, record_a, record_b) if customer_a != customer_b else (),
+        decisions=_decisions(con, person_key_a, person_key_b),
     )
+
+
+def _weight(con: duckdb.DuckDBPyConnection, model: Model, record_a: int, record_b: int) -> Weight:
+    records = con.execute("select count(*) from identity.record").fetchall()[0][0]
+    con.execute(
+        "create or replace temp table explained as select least($a, $b) as record_a, greatest($a, $b) as record_b",
+        {"a": record_a, "b": record_b},
+    )
+    weigh(con, model, records, "explained", features_sql("identity.record", "identity.hub"), "explained_weight")
+    columns = [f"{outcome_column(each)}, {outcome_column(each)}_bits" for each in COMPARISONS]
+    row = con.execute(f"select {', '.join(columns)} from explained_weight").fetchall()[0]
+    con.execute("drop table explained")
+    con.execute("drop table explained_weight")
+    return Weight(
+        prior_bits=model.prior_bits(records),
+        outcomes=tuple(
+            Outcome(
+                comparison=each.name,
+                level="missing, or shared by too many" if row[2 * number] < 0 else each.labels[row[2 * number]],
+                bits=float(row[2 * number + 1]),
+            )
+            for number, each in enumerate(COMPARISONS)
+        ),
+    )
+
+
+def _refused(con: duckdb.DuckDBPyConnection, record_a: int, record_b: int) -> tuple[tuple[str, str, str], ...]:
+    """Ties of the component both records are in that a guard refused; none when nothing would tie them anyway."""
+    rows = con.execute(
+        """
+        select a.person_key, b.person_key, refusal.reason
+        from identity.refusal as refusal
+        inner join identity.component as one on refusal.component_id = one.component_id and one.record_id = ?
+        inner join identity.component as other on refusal.component_id = other.component_id and other.record_id = ?
+        inner join identity.record as a on refusal.record_a = a.record_id
+        inner join identity.record as b on refusal.record_b = b.record_id
+        order by all
+        """,
+        [record_a, record_b],
+    ).fetchall()
+    return tuple(rows)
+
+
+def _decisions(con: duckdb.DuckDBPyConnection, person_key_a: str, person_key_b: str) -> tuple[str, ...]:
+    a, b = sorted((person_key_a, person_key_b))
+    rows = con.execute(
+        """
+        select
+            case when kind = 'force' then 'one human' else 'two humans' end || ', by ' || decided_by || ' on '
+                || strftime(decided_at, '%Y-%m-%d') || ': ' || reason
+                || coalesce('; taken back by ' || undone_by || ': ' || undo_reason, '')
+        from identity.decision
+        where person_key_a = ? and person_key_b = ?
+        order by decided_at
+        """,
+        [a, b],
+    ).fetchall()
+    return tuple(str(row[0]) for row in rows)
 
 
 def _record(con: duckdb.DuckDBPyConnection, person_key: str) -> tuple[int, str | None, str]:
@@ -183,10 +288,25 @@ def _path(con: duckdb.DuckDBPyConnection, customer_id: str, start: int, goal: in
         inner join members as a on edge.record_a = a.record_id
         inner join members as b on edge.record_b = b.record_id
         left join written on edge.value_hash = written.value_hash
+        union all
+        select pair.record_a, pair.record_b, a.person_key, b.person_key, 'model',
+            round(pair.bits, 1) || ' bits', false
+        from identity.pair as pair
+        inner join members as a on pair.record_a = a.record_id
+        inner join members as b on pair.record_b = b.record_id
+        where pair.verdict = 'link'
+        union all
+        select a.record_id, b.record_id, a.person_key, b.person_key, 'decision', decision.decided_by, false
+        from identity.decision as decision
+        inner join members as a on decision.person_key_a = a.person_key
+        inner join members as b on decision.person_key_b = b.person_key
+        where decision.kind = 'force' and decision.undone_at is null
         order by all
         """,
         {"customer_id": customer_id},
     ).fetchall()
+    # Of two ties between the same records the one by a rule says more.
+    rows.sort(key=lambda row: row[4] == "model")
     steps: dict[int, list[tuple[int, Step]]] = {}
     for record_a, record_b, key_a, key_b, kind, value, is_name_checked in rows:
         steps.setdefault(record_a, []).append((record_b, Step(key_a, key_b, kind, value, is_name_checked)))

@@ -1,4 +1,4 @@
-r"""From values as written to keys that can be compared: mail, phone, name.
+r"""From values as written to keys that can be compared: mail, phone, name, address.
 
 Every rule works on distinct values and in SQL; Python is asked only where a library must be (`phonenumbers`,
 Unicode compatibility forms), and only for values not seen before.
@@ -16,6 +16,10 @@ Name (`add_name_keys`): NFKC, accents and vowel signs removed, lower case, Arabi
       - key: the tokens, `mohammadreza karimi`, `محمد رضا کریمی`;
       - fold: one spelling for sounds both scripts can write, `mohamadreza kareme`, `mhmd rza krem`;
       - skeleton: the fold without vowels and vowel carriers, `mhmdrz krm`, `mhmd rz krm`, where scripts meet.
+Birth date (`birth_sql`): eight digits, year first.
+National id, postal code (`code_sql`): letters and digits, in capitals, ASCII digits.
+Street, city (`address_sql`): words and numbers, lower case, without accents, ASCII digits; the first number of a
+    street is the house.
 
 Does not belong here: who is whom.
 """
@@ -82,6 +86,12 @@ NOBODY_NAMES = (
 
 NO_IDS = ("0", "-1", "na", "n/a", "none", "null", "nil", "unknown", "undefined", "-", "?")
 """External ids that stand for a missing one."""
+
+MIN_TYPO_LETTERS = 5
+"""Shortest token in which one wrong letter is a slip: in shorter ones (Mina, Mona) it is another name."""
+
+MIN_TWO_TYPOS_LETTERS = 9
+"""Shortest token in which two wrong letters are slips."""
 
 MAX_TOKENS = 8
 """Tokens kept of a name: more is an address or a sentence in the wrong field."""
@@ -237,7 +247,11 @@ def name_skeleton_sql(fold: str) -> str:
 
 
 def add_name_keys(con: duckdb.DuckDBPyConnection, names: str, target: str) -> None:
-    """Make a dictionary of names: temporary table `target` (name, name_key, name_skeleton), one row per name.
+    """Make a dictionary of names: temporary table `target`, one row per name as written.
+
+    Columns: `name`; `name_key`; `name_skeleton` and `name_fold`, the parts sorted and joined; `given`,
+    `family` and the fold and skeleton of each, where the last token counts as the family name and a single one
+    is a family name; `is_persian`, whether it is written in Arabic letters.
 
     Args:
         con: The warehouse.
@@ -296,16 +310,50 @@ def add_name_keys(con: duckdb.DuckDBPyConnection, names: str, target: str) -> No
             from joined
         ),
         folded as (select name, name_key, {name_fold_sql("name_key")} as fold from keyed),
-        consonants as (select name, name_key, {name_skeleton_sql("fold")} as skeleton from folded)
+        consonants as (select name, name_key, fold, {name_skeleton_sql("fold")} as skeleton from folded),
+        parts as (
+            select name, name_key, string_split(fold, ' ') as folds, string_split(skeleton, ' ') as skeletons
+            from consonants
+        )
         -- Sorted, so that reversed names meet; joined, so that names written in one word or two often do.
         select
             name,
             name_key,
-            array_to_string(list_sort(string_split(skeleton, ' ')), '') as name_skeleton,
-        from consonants
+            array_to_string(list_sort(skeletons), '') as name_skeleton,
+            array_to_string(list_sort(folds), '') as name_fold,
+            nullif(array_to_string(string_split(name_key, ' ')[:-2], ''), '') as given,
+            string_split(name_key, ' ')[-1] as family,
+            nullif(array_to_string(folds[:-2], ''), '') as given_fold,
+            nullif(array_to_string(skeletons[:-2], ''), '') as given_skeleton,
+            folds[-1] as family_fold,
+            skeletons[-1] as family_skeleton,
+            regexp_matches(name_key, '[\\x{{0600}}-\\x{{06FF}}]') as is_persian,
+        from parts
     """)
     con.unregister("identity_nfkc")
     con.execute(f"drop table {target}_raw")
+
+
+def birth_sql(column: str) -> str:
+    """SQL for a birth date, given as a date or as text, as eight digits; NULL where they are not eight."""
+    digits = f"regexp_replace(translate({column}::text, '{_DIGITS_FROM}', '{_DIGITS_TO}'), '[^0-9]', '', 'g')"
+    return f"case when length({digits}) = 8 then {digits} end"
+
+
+def code_sql(column: str) -> str:
+    """SQL for a national id or postal code: its letters and digits, in capitals; NULL where there are none."""
+    return (
+        f"nullif(regexp_replace(upper(translate({column}, '{_DIGITS_FROM}', '{_DIGITS_TO}')),"
+        " '[^\\p{L}\\p{N}]', '', 'g'), '')"
+    )
+
+
+def address_sql(column: str) -> str:
+    """SQL for a street or city: its words and numbers, lower case, one letter shape for Arabic and Persian."""
+    return (
+        f"nullif(trim(regexp_replace(translate(lower(strip_accents(translate({column}, '{_DIGITS_FROM}',"
+        f" '{_DIGITS_TO}'))), '{_PLAIN_FROM}', '{_PLAIN_TO}'), '[^\\p{{L}}\\p{{N}}]+', ' ', 'g')), '')"
+    )
 
 
 def parse_phone(text: str, region: str) -> tuple[str | None, bool]:

@@ -1,9 +1,12 @@
 """The unify run: every person record to its customer, in one transaction.
 
-A run reads which records are new, changed or gone since the last one, normalises those, and, when there are any,
-recomputes edges, components and ids, writing only what differs. On unchanged input nothing is written at all.
+A run reads which records are new, changed or gone since the last one and normalises those. What these touch is done
+again, and nothing else: the edges of the values they bear or bore, the pairs of their blocking keys, the components
+at either end of a tie that came or went. Each step is a function of the records it names, so the result is that of a
+run over everything. On unchanged input nothing is written at all.
 
-Belongs here: the order of the steps, the transaction, the result. Does not belong here: the rules of any step.
+Belongs here: the order of the steps, what is touched, the transaction, the result. Does not belong here: the rules
+of any step.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from datetime import datetime
 
 import duckdb
 
-from orchestration.identity import components, edges, normalise, stable_ids, state
+from orchestration.identity import blocking, clusters, edges, normalise, stable_ids, state, weighing
+from orchestration.identity.model import DEFAULT_MODEL, Model, features_sql, load_model
 from orchestration.identity.state import IdentitySettings
 from orchestration.warehouse import new_load_id, utc_now
 
@@ -22,26 +26,49 @@ COLLECTED = "intermediate.int_person_record__collected"
 """The person records to resolve: one row per person_key."""
 
 UNSHARED = "unshared"
-"""Rule of a record that shares nothing with any other: it is a customer by itself."""
+"""Rule of a record that is tied to no other: it is a customer by itself."""
 
-_REPLACED = {"edge": "id_edge", "hub": "id_hub"}
-"""Tables that are computed as a whole, of which only the differences are written."""
+DOUBTFUL = f"""
+    select a.person_key as person_key_a, b.person_key as person_key_b, a.customer_id as customer_id_a,
+        b.customer_id as customer_id_b, pair.bits
+    from identity.pair as pair
+    inner join identity.member as a on pair.record_a = a.record_id
+    inner join identity.member as b on pair.record_b = b.record_id
+    left join identity.decision as decision
+        on least(a.person_key, b.person_key) = decision.person_key_a
+        and greatest(a.person_key, b.person_key) = decision.person_key_b and decision.undone_at is null
+    where pair.verdict in ('{weighing.LINK}', '{weighing.DOUBT}') and a.customer_id != b.customer_id
+        and decision.decision_id is null
+"""
+"""SQL of the review queue: pairs that may be one human, are two customers, and on which nobody has decided."""
+
+FULL_SHARE = 0.1
+"""When a larger share of the records changed, everything is done again: following so many changes costs as much."""
+
+_DIFFERING = ("edge", "hub", "pair", "component", "refusal")
+"""Tables that are computed for what is in question, and of which only the differences are written."""
 
 _LOG = logging.getLogger(__name__)
+
+
+class RecordIdError(RuntimeError):
+    """Two records have one id."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityResult:
     """What a run found and did. `is_changed` is false when nothing was written.
 
-    `records`, `customers`, `edges` and `hubs` describe the state after the run, the others what the run changed:
-    records new, changed or gone (`delta`) and ids created, ended by a merge, created by a split, retired.
+    `records`, `customers`, `edges`, `hubs` and `doubtful` (pairs for a person to look at) describe the state after
+    the run, the others what the run changed: records new, changed or gone (`delta`) and ids created, ended by a
+    merge, created by a split, retired.
     """
 
     records: int
     customers: int
     edges: int
     hubs: int
+    doubtful: int
     delta: int
     created: int
     merged: int
@@ -56,6 +83,9 @@ def resolve(
     run_id: str | None = None,
     now: datetime | None = None,
     collected: str = COLLECTED,
+    model: Model | None = None,
+    *,
+    full: bool = False,
 ) -> IdentityResult:
     """Resolve all person records to customers; all of it is written or nothing.
 
@@ -65,47 +95,81 @@ def resolve(
         run_id: Id that events are booked under; made from the time when left out.
         now: Moment at which changed links end and begin, UTC; the present when left out.
         collected: Relation of the person records.
+        model: Weighs pairs; the default model when left out.
+        full: Do everything again, whatever changed.
+
+    Raises:
+        RecordIdError: Two keys of records have one hash; one of the two must be renamed in its source.
     """
     state.ensure_schema(con)
     try:
-        return _resolve(con, settings, run_id or new_load_id(), now or utc_now(), collected)
+        return _resolve(
+            con,
+            settings,
+            run_id or new_load_id(),
+            now or utc_now(),
+            collected,
+            model or load_model(DEFAULT_MODEL),
+            full,
+        )
     finally:
         _drop_temporary(con)
 
 
 def _resolve(
-    con: duckdb.DuckDBPyConnection, settings: IdentitySettings, run_id: str, now: datetime, collected: str
+    con: duckdb.DuckDBPyConnection,
+    settings: IdentitySettings,
+    run_id: str,
+    now: datetime,
+    collected: str,
+    model: Model,
+    full: bool,
 ) -> IdentityResult:
     """Work everything out in temporary tables, then write the differences in one transaction.
 
     Inside the transaction it could not be worked out: DuckDB takes tables made there for empty when it plans.
     """
-    rules = state.fingerprint(settings)
+    records = int(con.execute(f"select count(*) from {collected}").fetchall()[0][0])
+    rules = state.fingerprint(settings, model, records)
     is_new_rules = state.read_fingerprint(con) != rules
     delta = _take_delta(con, collected, is_new_rules)
-    if not delta and not is_new_rules:
+    decided = int(con.execute("select count(*) from identity.decision where not is_applied").fetchall()[0][0])
+    if not delta and not is_new_rules and not decided and not full:
         return _summary(con, 0, stable_ids.Changes(0, 0, 0, 0), is_changed=False)
+    is_partial = not (is_new_rules or full or delta > FULL_SHARE * records)
     _LOG.info("identity: %s records new, changed or gone", delta)
-    _normalise_delta(con, settings)
+    _normalise_delta(con, settings, collected)
     _list_forgotten_phones(con)
-    edges.build_edges(con, settings)
-    components.connect_components(con, "id_edge", "id_component")
+    _take_scope(con, is_partial=is_partial)
+    edges.build_edges(con, settings, is_partial=is_partial)
+    _list_differences(con, "hub", "where hash(kind || ':' || value) in (from id_touched)" if is_partial else "")
     con.execute("""
-        create or replace temp table id_placement as
-        select record.record_id, coalesce(component.component_id, record.record_id) as component_id
-        from id_record as record
-        left join id_component as component on record.record_id = component.record_id
+        create or replace temp table id_hub_now as
+        select kind, value from identity.hub anti join id_hub_old using (kind, value)
+        union
+        select kind, value from id_hub_new
     """)
+    _weigh_pairs(con, settings, model, records, is_partial=is_partial)
+    _list_differences(con, "edge", "semi join id_replaced using (value_hash)" if is_partial else "")
+    _list_differences(con, "pair", _of_touched("id_weighed_record") if is_partial else "")
+    _list_affected(con, is_partial=is_partial)
+    _list_ties(con)
+    clusters.place_records(con, settings, model, records)
+    _list_differences(con, "component", "where record_id in (from id_once_affected)" if is_partial else "")
+    _list_differences(
+        con,
+        "refusal",
+        "where record_a in (from id_once_affected) or record_b in (from id_once_affected)" if is_partial else "",
+    )
     _name_rules(con)
     changes = stable_ids.elect_ids(con, "id_placement")
-    for table, wanted in _REPLACED.items():
-        _list_differences(con, f"identity.{table}", wanted)
     con.begin()
     try:
         _write_records(con)
-        for table, wanted in _REPLACED.items():
-            _write_differences(con, f"identity.{table}", wanted)
+        for table in _DIFFERING:
+            _write_differences(con, table)
         stable_ids.write_ids(con, run_id, now)
+        con.execute("update identity.decision set is_applied = true where not is_applied")
         state.write_fingerprint(con, rules)
         con.commit()
     except BaseException:
@@ -114,39 +178,28 @@ def _resolve(
     return _summary(con, delta, changes, is_changed=True)
 
 
-def _take_delta(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bool) -> int:
-    """List the records that are new, changed or gone in `id_delta`; returns how many.
+_INPUT = """
+    person_id, created_at, given_name, family_name, full_name, email, phone, country, external_id, linked_person_key,
+    birth_date, national_id, street, postal_code, city, is_bare
+"""
+"""Columns identity reads; a change of another one alone resolves nothing anew."""
 
-    Only columns that identity reads count as a change: a new city alone resolves nothing anew.
-    """
-    con.execute(f"""
-        create or replace temp table id_input as
-        select
-            person_key,
-            source,
-            person_id as source_record_id,
-            created_at,
-            coalesce(
-                nullif(concat_ws(' ', nullif(trim(given_name), ''), nullif(trim(family_name), '')), ''),
-                nullif(trim(full_name), '')
-            ) as name,
-            nullif(trim(email), '') as email,
-            nullif(trim(phone), '') as phone,
-            upper(nullif(trim(country), '')) as country,
-            external_id,
-            linked_person_key,
-            is_bare,
-            hash(row(
-                person_id, created_at, given_name, family_name, full_name, email, phone, country, external_id,
-                linked_person_key, is_bare
-            )) as input_hash,
-        from {collected}
-    """)
+
+def _take_delta(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bool) -> int:
+    """List the records that are new, changed or gone in `id_delta` (person_key, record_id, is_known, is_here)."""
     con.execute(
-        """
+        f"""
         create or replace temp table id_delta as
-        select input.person_key, record.record_id
-        from id_input as input
+        with input as (
+            select person_key, hash(row({_INPUT})) as input_hash
+            from {collected}
+        )
+        select
+            coalesce(input.person_key, record.person_key) as person_key,
+            {state.record_id_sql("coalesce(input.person_key, record.person_key)")} as record_id,
+            record.person_key is not null as is_known,
+            input.person_key is not null as is_here,
+        from input
         full outer join identity.record as record on input.person_key = record.person_key
         where
             input.person_key is null
@@ -159,17 +212,36 @@ def _take_delta(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bo
     return int(con.execute("select count(*) from id_delta").fetchall()[0][0])
 
 
-def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings) -> None:
+def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, collected: str) -> None:
     """Normalise new and changed records (`id_new_record`); `id_record` shows all records as they are to be."""
     con.execute(
         f"""
         create or replace temp table id_new as
         select
-            input.* exclude (phone),
             delta.record_id,
-            {normalise.phone_text_sql("input.phone")} as phone_text,
-            case when regexp_full_match(country, '[A-Z]{{2}}') then country else $default_country end as region,
-        from id_input as input
+            input.person_key,
+            input.source,
+            input.person_id as source_record_id,
+            input.created_at,
+            coalesce(
+                nullif(concat_ws(' ', nullif(trim(given_name), ''), nullif(trim(family_name), '')), ''),
+                nullif(trim(full_name), '')
+            ) as name,
+            nullif(trim(input.email), '') as email,
+            {normalise.phone_text_sql("nullif(trim(input.phone), '')")} as phone_text,
+            upper(nullif(trim(input.country), '')) as country,
+            {normalise.external_id_sql("input.external_id")} as external_id,
+            input.linked_person_key,
+            {normalise.birth_sql("input.birth_date")} as birth,
+            {normalise.code_sql("input.national_id")} as national_id,
+            {normalise.address_sql("input.street")} as street,
+            {normalise.code_sql("input.postal_code")} as postal_code,
+            {normalise.address_sql("input.city")} as city,
+            input.is_bare,
+            hash(row({_INPUT})) as input_hash,
+            case when regexp_full_match(upper(trim(input.country)), '[A-Z]{{2}}') then upper(trim(input.country))
+                else $default_country end as region,
+        from {collected} as input
         inner join id_delta as delta on input.person_key = delta.person_key
         """,
         {"default_country": settings.default_country},
@@ -177,12 +249,10 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings)
     normalise.learn_phones(con, "id_new", settings.default_country, "id_new_phone")
     normalise.add_name_keys(con, "id_new", "id_name")
     normalise.add_emails(con, "(select email as text from id_new)", "id_email", settings.role_mailboxes)
-    con.execute("create or replace temp sequence id_next_record")
-    last = con.execute("select coalesce(max(record_id), 0) from identity.record").fetchall()[0][0]
-    con.execute(f"""
+    con.execute("""
         create or replace temp table id_new_record as
         select
-            coalesce(new.record_id, {last} + nextval('id_next_record')) as record_id,
+            new.record_id,
             new.person_key,
             new.source,
             new.source_record_id,
@@ -190,12 +260,25 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings)
             new.created_at,
             name.name_key,
             name.name_skeleton,
+            name.name_fold,
+            name.given,
+            name.family,
+            name.given_fold,
+            name.given_skeleton,
+            name.family_fold,
+            name.family_skeleton,
+            name.is_persian,
             email.email,
             coalesce(email.is_role, false) as is_role_email,
             phone.phone,
             coalesce(phone.is_placeholder, false) as is_placeholder_phone,
-            {normalise.external_id_sql("new.external_id")} as external_id,
+            new.external_id,
             new.linked_person_key,
+            new.birth,
+            new.national_id,
+            new.street,
+            new.postal_code,
+            new.city,
             new.is_bare,
         from id_new as new
         left join id_name as name on new.name = name.name
@@ -204,14 +287,34 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings)
             on new.phone_text = phone.phone_text and new.region = phone.region
     """)
     con.execute("""
+        create or replace temp table id_old_record as
+        select * from identity.record
+        where record_id in (select record_id from id_delta where is_known)
+    """)
+    con.execute("""
         create or replace temp view id_record as
         select * from identity.record
-        where record_id not in (select record_id from id_delta where record_id is not null)
-        union all
+        where record_id not in (select record_id from id_delta where is_known)
+        union all by name
         select * from id_new_record
     """)
     for table in ("id_new", "id_name", "id_email"):
         con.execute(f"drop table {table}")
+    _refuse_equal_ids(con)
+
+
+def _refuse_equal_ids(con: duckdb.DuckDBPyConnection) -> None:
+    """63 bits collide once in a million warehouses of ten million records; then nothing may be glued silently."""
+    twice = con.execute("""
+        with ids as (
+            select record_id, person_key from id_new_record
+            union
+            select record_id, person_key from identity.record where record_id in (select record_id from id_new_record)
+        )
+        select list(person_key order by person_key) from ids group by record_id having count(*) > 1
+    """).fetchall()
+    if twice:
+        raise RecordIdError(f"records {' and '.join(twice[0][0])} have the same hash; give one of them another id")
 
 
 def _list_forgotten_phones(con: duckdb.DuckDBPyConnection) -> None:
@@ -225,17 +328,216 @@ def _list_forgotten_phones(con: duckdb.DuckDBPyConnection) -> None:
         select phone_text, region
         from identity.phone
         where
-            exists (select 1 from id_delta where record_id is not null)
+            exists (select 1 from id_delta where is_known)
             and (phone is null or phone not in (select phone from id_record where phone is not null))
     """)
 
 
-def _write_records(con: duckdb.DuckDBPyConnection) -> None:
+def _take_scope(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
+    """The records whose values are in question (`id_scope`), and for a part those values (`id_touched`).
+
+    These are the values of records as they were and as they are; of nameless records that a changed one lends its
+    name as well.
+    """
+    if not is_partial:
+        con.execute("create or replace temp view id_scope as select * from id_record")
+        return
     con.execute("""
-        delete from identity.record
-        where record_id in (select record_id from id_delta where record_id is not null)
+        create or replace temp table id_changed as
+        select * from id_old_record
+        union all by name
+        select * from id_new_record
+        union all by name
+        select * from identity.record
+        where name_key is null and linked_person_key in (select person_key from id_delta)
     """)
-    con.execute("insert into identity.record by name select * from id_new_record")
+    con.execute(f"create or replace temp table id_touched as {edges.value_hashes_sql('id_changed')}")
+    con.execute("""
+        create or replace temp table id_scope as
+        select * from id_record
+        where
+            email in (select email from id_changed where email is not null)
+            or phone in (select phone from id_changed where phone is not null)
+            or national_id in (select national_id from id_changed where national_id is not null)
+            or (external_id is not null and source || ':' || external_id in (
+                select source || ':' || external_id from id_changed where external_id is not null
+            ))
+            or person_key in (
+                select person_key from id_changed
+                union all
+                select linked_person_key from id_changed where linked_person_key is not null
+            )
+            or linked_person_key in (
+                select person_key from id_changed
+                union all
+                select linked_person_key from id_changed where linked_person_key is not null
+            )
+    """)
+
+
+def _weigh_pairs(
+    con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int, *, is_partial: bool
+) -> None:
+    """Weigh the pairs in question: `id_pair`. For a part, they are those of the records in `id_weighed_record`."""
+    blocking.block_records(con, features_sql("id_new_record"), "id_new_block")
+    con.execute("""
+        create or replace temp view id_block as
+        select * from identity.block where record_id not in (select record_id from id_delta where is_known)
+        union all
+        select * from id_new_block
+    """)
+    if is_partial:
+        _list_weighed_records(con)
+    touched = "id_weighed_record" if is_partial else None
+    blocking.make_pairs(con, "id_block", "id_candidate", touched)
+    weighing.weigh(con, model, records, "id_candidate", features_sql("id_record", "id_hub_now"), "id_weighed")
+    thresholds = weighing.Thresholds.of(settings.link_probability, settings.review_probability)
+    con.execute(f"""
+        create or replace temp table id_pair as
+        select record_a, record_b, round(bits, 6) as bits, {weighing.verdict_sql(thresholds)} as verdict
+        from id_weighed
+        where verdict is not null
+    """)
+    con.execute("drop table id_candidate")
+    con.execute("drop table id_weighed")
+
+
+def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
+    """Records whose pairs may weigh something else than before.
+
+    Those are the changed ones, those of keys that became or ceased to be rare, and those that bear a value that
+    became or ceased to be a hub.
+    """
+    con.execute(f"""
+        create or replace temp table id_weighed_record as
+        with touched as (
+            select key from id_new_block
+            union
+            select key from identity.block where record_id in (select record_id from id_delta where is_known)
+        ),
+        then_rare as (
+            select key from identity.block semi join touched using (key)
+            group by key having count(*) <= {blocking.BLOCK_MAX_RECORDS}
+        ),
+        then_known as (select distinct key from identity.block semi join touched using (key)),
+        now_frequent as (
+            select key from id_block semi join touched using (key)
+            group by key having count(*) > {blocking.BLOCK_MAX_RECORDS}
+        ),
+        turned as (
+            select key from then_rare semi join now_frequent using (key)
+            union
+            select key from then_known anti join then_rare using (key) anti join now_frequent using (key)
+        ),
+        turned_hub as (
+            (select kind, value from id_hub_old except select kind, value from id_hub_new)
+            union all
+            (select kind, value from id_hub_new except select kind, value from id_hub_old)
+        )
+        select record_id from id_delta
+        union
+        select record_id from id_block semi join turned using (key)
+        union
+        select record_id
+        from id_record
+        where email in (select value from turned_hub where kind = 'email')
+            or phone in (select value from turned_hub where kind = 'phone')
+            or national_id in (select value from turned_hub where kind = 'national_id')
+    """)
+
+
+def _of_touched(records: str) -> str:
+    return f"where record_a in (from {records}) or record_b in (from {records})"
+
+
+def _list_affected(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
+    """Records whose group may be another than before: `id_affected`; with those that are gone: `id_once_affected`."""
+    con.execute("""
+        create or replace temp table id_forbidden as
+        select distinct least(a.record_id, b.record_id) as record_a, greatest(a.record_id, b.record_id) as record_b
+        from identity.decision as decision
+        inner join id_record as a on decision.person_key_a = a.person_key
+        inner join id_record as b on decision.person_key_b = b.person_key
+        where decision.kind = 'forbid' and decision.undone_at is null
+    """)
+    if not is_partial:
+        con.execute("""
+            create or replace temp table id_once_affected as
+            select record_id from id_record
+            union
+            select record_id from id_delta
+        """)
+    else:
+        con.execute(f"""
+            create or replace temp table id_once_affected as
+            with ends as (
+                select record_id from id_delta
+                union
+                select unnest([record_a, record_b]) from (
+                    select record_a, record_b from id_edge_old union all select record_a, record_b from id_edge_new
+                    union all
+                    select record_a, record_b from id_pair_old union all select record_a, record_b from id_pair_new
+                )
+                union
+                select unnest([{state.record_id_sql("person_key_a")}, {state.record_id_sql("person_key_b")}])
+                from identity.decision
+                where not is_applied
+            ),
+            met as (select distinct component_id from identity.component semi join ends using (record_id))
+            select record_id from ends
+            union
+            select record_id from identity.component semi join met using (component_id)
+        """)
+    con.execute("""
+        create or replace temp table id_affected as
+        select record_id from id_record semi join id_once_affected using (record_id)
+    """)
+
+
+def _list_ties(con: duckdb.DuckDBPyConnection) -> None:
+    """What ties affected records (`id_tie`), with what it is and how strong."""
+    con.execute(f"""
+        create or replace temp table id_tie as
+        with tied as (
+            select * from identity.edge anti join id_edge_old using (record_a, record_b, kind, value_hash)
+            union all by name
+            select * from id_edge_new
+        ),
+        linked as (
+            select * from identity.pair anti join id_pair_old using (record_a, record_b)
+            union all by name
+            select * from id_pair_new
+        ),
+        ties as (
+            select record_a, record_b, kind, is_name_checked, null::double as bits,
+                case
+                    when kind in ('external_id', 'linked_id') then {clusters.DECLARED}
+                    when is_name_checked or kind = 'email+phone+name' then {clusters.NAMED}
+                    else {clusters.UNNAMED}
+                end as strength,
+            from tied
+            union all
+            select record_a, record_b, 'model', false, bits, least(bits, {clusters.UNNAMED} - 1)
+            from linked
+            where verdict = '{weighing.LINK}'
+            union all
+            select a.record_id, b.record_id, 'decision', false, null, {clusters.FORCED}
+            from identity.decision as decision
+            inner join id_record as a on decision.person_key_a = a.person_key
+            inner join id_record as b on decision.person_key_b = b.person_key
+            where decision.kind = 'force' and decision.undone_at is null
+        )
+        select * from ties semi join id_affected on ties.record_a = id_affected.record_id
+    """)
+
+
+def _write_records(con: duckdb.DuckDBPyConnection) -> None:
+    for table in ("record", "block"):
+        con.execute(f"""
+            delete from identity.{table}
+            where record_id in (select record_id from id_delta where is_known)
+        """)
+        con.execute(f"insert into identity.{table} by name select * from id_new_{table}")
     con.execute("insert into identity.phone by name select * from id_new_phone")
     con.execute("""
         delete from identity.phone
@@ -245,73 +547,111 @@ def _write_records(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _name_rules(con: duckdb.DuckDBPyConnection) -> None:
-    """What ties each record to its customer: temporary table `id_rule` (record_id, rule), such as `email+name`."""
+    """What ties each affected record to its customer: `id_rule` (record_id, rule, score, evidence).
+
+    Ties that a guard refused tie nobody.
+    """
     con.execute(f"""
         create or replace temp table id_rule as
-        with ends as (
-            select record_a as record_id, kind, is_name_checked from id_edge
+        with held as (
+            select tie.*
+            from id_tie as tie
+            inner join id_placement as a on tie.record_a = a.record_id
+            inner join id_placement as b on tie.record_b = b.record_id and a.component_id = b.component_id
+        ),
+        ends as (
+            select record_a as record_id, kind, is_name_checked, bits from held
             union all
-            select record_b as record_id, kind, is_name_checked from id_edge
+            select record_b as record_id, kind, is_name_checked, bits from held
         ),
         evidence as (
             select
                 record_id,
                 concat_ws(
                     '+',
+                    case when bool_or(kind = 'decision') then 'decision' end,
                     case when bool_or(kind = 'external_id') then 'external_id' end,
                     case when bool_or(kind = 'linked_id') then 'linked_id' end,
+                    case when bool_or(kind = 'national_id') then 'national_id' end,
                     case when bool_or(kind in ('email', 'email+phone+name')) then 'email' end,
                     case when bool_or(kind in ('phone', 'email+phone+name')) then 'phone' end,
-                    case when bool_or(kind = 'email+phone+name' or is_name_checked) then 'name' end
+                    case when bool_or(kind = 'email+phone+name' or is_name_checked) then 'name' end,
+                    case when bool_and(kind = 'model') then 'model' end
                 ) as rule,
+                case when bool_and(kind = 'model') then {weighing.to_probability_sql("max(bits)")}
+                    else 1.0 end as score,
+                concat_ws(
+                    '; ',
+                    case when count(*) filter (where kind != 'model') > 0
+                        then count(*) filter (where kind != 'model') || ' by rules' end,
+                    case when count(*) filter (where kind = 'model') > 0
+                        then count(*) filter (where kind = 'model') || ' by the model, up to '
+                            || round(max(bits), 1) || ' bits' end
+                ) as evidence,
             from ends
             group by record_id
         )
-        select record.record_id, coalesce(evidence.rule, '{UNSHARED}') as rule
-        from id_record as record
-        left join evidence on record.record_id = evidence.record_id
+        select affected.record_id, coalesce(evidence.rule, '{UNSHARED}') as rule,
+            coalesce(evidence.score, 1.0) as score,
+            coalesce(evidence.evidence, 'nothing shared') as evidence,
+        from id_affected as affected
+        left join evidence on affected.record_id = evidence.record_id
     """)
 
 
-def _list_differences(con: duckdb.DuckDBPyConnection, table: str, wanted: str) -> None:
-    """Rows of `table` that `wanted` does not have, and the other way round."""
-    con.execute(f"create or replace temp table {wanted}_old as select * from {table} except select * from {wanted}")
-    con.execute(f"create or replace temp table {wanted}_new as select * from {wanted} except select * from {table}")
+def _list_differences(con: duckdb.DuckDBPyConnection, table: str, part: str) -> None:
+    """Rows of `identity.<table>` that `id_<table>` does not have, and the other way round.
+
+    Args:
+        con: The warehouse.
+        table: Its name.
+        part: SQL that limits the kept table to what was computed again.
+    """
+    wanted = f"id_{table}"
+    columns = ", ".join(name for name, *_ in con.execute(f"describe identity.{table}").fetchall())
+    con.execute(f"create or replace temp table {wanted}_kept as select {columns} from identity.{table} {part}")
+    for name, one, other in (("old", f"{wanted}_kept", wanted), ("new", wanted, f"{wanted}_kept")):
+        con.execute(f"""
+            create or replace temp table {wanted}_{name} as
+            select {columns} from {one} except select {columns} from {other}
+        """)
+    con.execute(f"drop table {wanted}_kept")
 
 
-def _write_differences(con: duckdb.DuckDBPyConnection, table: str, wanted: str) -> None:
-    columns = [name for name, *_ in con.execute(f"describe {table}").fetchall()]
-    same = " and ".join(f"kept.{column} = {wanted}_old.{column}" for column in columns)
-    con.execute(f"delete from {table} as kept using {wanted}_old where {same}")
-    con.execute(f"insert into {table} by name select * from {wanted}_new")
+def _write_differences(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    columns = [name for name, *_ in con.execute(f"describe identity.{table}").fetchall()]
+    same = " and ".join(f"kept.{column} = id_{table}_old.{column}" for column in columns)
+    con.execute(f"delete from identity.{table} as kept using id_{table}_old where {same}")
+    con.execute(f"insert into identity.{table} by name select * from id_{table}_new")
 
 
 def _drop_temporary(con: duckdb.DuckDBPyConnection) -> None:
     """Free what the run kept in memory."""
-    con.execute("drop view if exists temp.id_record")
-    con.execute("drop sequence if exists temp.id_next_record")
-    names = con.execute(
-        "select table_name from duckdb_tables() where temporary and starts_with(table_name, 'id_')"
-    ).fetchall()
-    for (name,) in names:
+    views = con.execute("select view_name from duckdb_views() where temporary and starts_with(view_name, 'id_')")
+    for (name,) in views.fetchall():
+        con.execute(f"drop view temp.{name}")
+    tables = con.execute("select table_name from duckdb_tables() where temporary and starts_with(table_name, 'id_')")
+    for (name,) in tables.fetchall():
         con.execute(f"drop table temp.{name}")
 
 
 def _summary(
     con: duckdb.DuckDBPyConnection, delta: int, changes: stable_ids.Changes, *, is_changed: bool
 ) -> IdentityResult:
-    records, customers, edge_count, hubs = con.execute("""
+    records, customers, edge_count, hubs, doubtful = con.execute(f"""
         select
             (select count(*) from identity.member),
             (select count(*) from identity.customer where ended_at is null),
             (select count(*) from identity.edge),
-            (select count(*) from identity.hub)
+            (select count(*) from identity.hub),
+            (select count(*) from ({DOUBTFUL}))
     """).fetchall()[0]
     return IdentityResult(
         records=records,
         customers=customers,
         edges=edge_count,
         hubs=hubs,
+        doubtful=doubtful,
         delta=delta,
         created=changes.created,
         merged=changes.merged,

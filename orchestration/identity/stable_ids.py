@@ -22,9 +22,6 @@ import duckdb
 FAR_FUTURE = "timestamp '9999-12-31'"
 """Age of a record that does not say when it was created: younger than all that do."""
 
-DETERMINISTIC_SCORE = 1.0
-"""Score of a link that a rule made: rules either hold or they do not."""
-
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -46,7 +43,7 @@ def elect_ids(con: duckdb.DuckDBPyConnection, groups: str) -> Changes:
 
     Args:
         con: The warehouse.
-        groups: Relation (record_id, component_id), one row per record of `id_record`.
+        groups: Relation (record_id, component_id), one row per record of `id_affected`.
     """
     _elect(con, groups)
     _name_new_groups(con)
@@ -78,12 +75,13 @@ def _elect(con: duckdb.DuckDBPyConnection, groups: str) -> None:
         create or replace temp table id_placed as
         select
             groups.component_id,
+            record.record_id,
             record.person_key,
             coalesce(record.created_at, {FAR_FUTURE}) as born_at,
             member.customer_id as old_customer_id,
         from {groups} as groups
         inner join id_record as record on groups.record_id = record.record_id
-        left join identity.member as member on record.person_key = member.person_key
+        left join identity.member as member on record.record_id = member.record_id
     """)
     con.execute("""
         create or replace temp table id_vote as
@@ -151,13 +149,20 @@ def _name_new_groups(con: duckdb.DuckDBPyConnection) -> None:
 
 def _list_events(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("""
+        create or replace temp table id_met as
+        select customer_id, count(*) as record_count
+        from identity.member
+        where record_id in (from id_once_affected)
+        group by customer_id
+    """)
+    con.execute("""
         create or replace temp table id_ended as
         select customer.customer_id, coalesce(elected.customer_id, named.customer_id) as merged_into_customer_id
-        from identity.customer as customer
+        from id_met as customer
         left join id_vote as vote on customer.customer_id = vote.customer_id
         left join id_elected as elected on vote.component_id = elected.component_id
         left join id_named as named on vote.component_id = named.component_id
-        where customer.ended_at is null and elected.customer_id is distinct from customer.customer_id
+        where elected.customer_id is distinct from customer.customer_id
     """)
     con.execute("""
         create or replace temp table id_change as
@@ -175,8 +180,7 @@ def _list_events(con: duckdb.DuckDBPyConnection) -> None:
                     as old_customer_id,
             from held
             group by component_id
-        ),
-        members as (select customer_id, count(*) as record_count from identity.member group by customer_id)
+        )
         select
             case when origins.old_customer_id is null then 'create' else 'split' end as kind,
             named.customer_id,
@@ -189,9 +193,9 @@ def _list_events(con: duckdb.DuckDBPyConnection) -> None:
             case when ended.merged_into_customer_id is null then 'retire' else 'merge' end as kind,
             ended.customer_id,
             ended.merged_into_customer_id as related_customer_id,
-            members.record_count,
+            met.record_count,
         from id_ended as ended
-        inner join members on ended.customer_id = members.customer_id
+        inner join id_met as met on ended.customer_id = met.customer_id
     """)
 
 
@@ -240,27 +244,29 @@ def _list_links(con: duckdb.DuckDBPyConnection) -> None:
             select component_id, customer_id from id_named
         )
         select
-            record.source, record.source_record_id, placed.person_key, ids.customer_id, rule.rule,
-            placed.old_customer_id,
+            record.source, record.source_record_id, placed.record_id, placed.person_key, ids.customer_id, rule.rule,
+            rule.score, rule.evidence, placed.old_customer_id,
         from id_placed as placed
         inner join ids on placed.component_id = ids.component_id
-        inner join id_record as record on placed.person_key = record.person_key
-        inner join id_rule as rule on record.record_id = rule.record_id
+        inner join id_record as record on placed.record_id = record.record_id
+        inner join id_rule as rule on placed.record_id = rule.record_id
     """)
     con.execute("""
         create or replace temp table id_proof as
-        select link.person_key, link.rule
+        select link.person_key, link.rule, link.score, link.evidence
         from id_link as link
         inner join identity.customer_xref as xref
             on link.person_key = xref.person_key and link.customer_id = xref.customer_id
-        where xref.valid_to is null and link.customer_id = link.old_customer_id and link.rule != xref.rule
+        where
+            xref.valid_to is null and link.customer_id = link.old_customer_id
+            and (link.rule, link.score, link.evidence) != (xref.rule, xref.score, xref.evidence)
     """)
     con.execute("""
         create or replace temp table id_unlink as
-        select member.person_key
+        select member.record_id, member.person_key
         from identity.member as member
-        left join id_link as link on member.person_key = link.person_key
-        where link.customer_id is distinct from member.customer_id
+        left join id_link as link on member.record_id = link.record_id
+        where member.record_id in (from id_once_affected) and link.customer_id is distinct from member.customer_id
     """)
     con.execute("delete from id_link where customer_id is not distinct from old_customer_id")
 
@@ -269,9 +275,9 @@ def _write_links(con: duckdb.DuckDBPyConnection, now: datetime) -> None:
     con.execute("""
         delete from identity.member
         using id_unlink
-        where member.person_key = id_unlink.person_key
+        where member.record_id = id_unlink.record_id
     """)
-    con.execute("insert into identity.member select person_key, customer_id from id_link")
+    con.execute("insert into identity.member select record_id, person_key, customer_id from id_link")
     con.execute(
         """
         update identity.customer_xref
@@ -284,15 +290,15 @@ def _write_links(con: duckdb.DuckDBPyConnection, now: datetime) -> None:
     con.execute(
         """
         update identity.customer_xref
-        set rule = id_proof.rule
+        set rule = id_proof.rule, score = id_proof.score, evidence = id_proof.evidence
         from id_proof
         where customer_xref.valid_to is null and customer_xref.person_key = id_proof.person_key
         """
     )
     con.execute(
-        f"""
+        """
         insert into identity.customer_xref
-        select source, source_record_id, person_key, customer_id, rule, {DETERMINISTIC_SCORE}, $now, null
+        select source, source_record_id, person_key, customer_id, rule, score, evidence, $now, null
         from id_link
         """,
         {"now": now},

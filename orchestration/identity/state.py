@@ -11,7 +11,9 @@ from typing import Protocol
 
 import duckdb
 
-RULES_VERSION = "1"
+from orchestration.identity.model import Model, order_of
+
+RULES_VERSION = "2"
 """Counts up when a normalisation or matching rule changes, so that old records are read anew."""
 
 SCHEMA = """
@@ -25,12 +27,25 @@ create table if not exists identity.record (
     created_at timestamp,
     name_key text,
     name_skeleton text,
+    name_fold text,
+    given text,
+    family text,
+    given_fold text,
+    given_skeleton text,
+    family_fold text,
+    family_skeleton text,
+    is_persian boolean,
     email text,
     is_role_email boolean not null,
     phone text,
     is_placeholder_phone boolean not null,
     external_id text,
     linked_person_key text,
+    birth text,
+    national_id text,
+    street text,
+    postal_code text,
+    city text,
     is_bare boolean not null
 );
 create table if not exists identity.phone (
@@ -54,6 +69,39 @@ create table if not exists identity.hub (
     record_count bigint not null,
     name_count bigint not null
 );
+create table if not exists identity.block (
+    record_id bigint not null,
+    key ubigint not null
+);
+create table if not exists identity.pair (
+    record_a bigint not null,
+    record_b bigint not null,
+    bits double not null,
+    verdict text not null check (verdict in ('link', 'doubt'))
+);
+create table if not exists identity.component (
+    record_id bigint not null,
+    component_id bigint not null
+);
+create table if not exists identity.refusal (
+    record_a bigint not null,
+    record_b bigint not null,
+    component_id bigint not null,
+    reason text not null
+);
+create table if not exists identity.decision (
+    decision_id text not null,
+    kind text not null check (kind in ('force', 'forbid')),
+    person_key_a text not null,
+    person_key_b text not null,
+    decided_by text not null,
+    reason text not null,
+    decided_at timestamp not null,
+    undone_by text,
+    undo_reason text,
+    undone_at timestamp,
+    is_applied boolean not null
+);
 create table if not exists identity.customer (
     customer_id text not null,
     created_by_person_key text not null,
@@ -62,6 +110,7 @@ create table if not exists identity.customer (
     merged_into_customer_id text
 );
 create table if not exists identity.member (
+    record_id bigint not null,
     person_key text not null,
     customer_id text not null
 );
@@ -72,6 +121,7 @@ create table if not exists identity.customer_xref (
     customer_id text not null,
     rule text not null,
     score double not null,
+    evidence text not null,
     valid_from timestamp not null,
     valid_to timestamp
 );
@@ -88,16 +138,22 @@ create table if not exists identity.state (
     value text not null
 );
 """
-"""One row per: record, phone spelling and region, pair tied by one value, blocked value, id ever given,
-person_key, link and validity range, change of an id, remembered fact. `hash` values are DuckDB's own."""
+"""One row per: record, phone spelling and region, pair tied by one value, blocked value, record and blocking key,
+weighed pair, record that is tied to another, tie that a guard refused, decision of a person, id ever given, record,
+link and validity range, change of an id, remembered fact. `hash` values are DuckDB's own."""
 
 TABLES: dict[str, str] = {
     "record": "One row per person record in its normalised form, as the last run saw it.",
     "phone": "One row per distinct phone spelling and region, with its E.164 form (NULL: not a phone number).",
     "edge": "One row per pair of records tied by one shared identifier value.",
     "hub": "One row per identifier value shared by too many to tie anybody, with the reason.",
+    "block": "One row per record and blocking key: records with a rare key in common are weighed against each other.",
+    "pair": "One row per weighed pair of records that the model links or finds doubtful, with its log odds in bits.",
+    "component": "One row per record tied to another, with the group it would be in if no guard refused a tie.",
+    "refusal": "One row per tie that a guard refused, with the reason.",
+    "decision": "One row per decision of a person that two records are, or are not, one human, and its undoing.",
     "customer": "One row per customer_id ever given, with the record that created it and what became of it.",
-    "member": "One row per person_key, with its current customer_id.",
+    "member": "One row per person record, with its current customer_id.",
     "customer_xref": "One row per link of a person record to a customer and validity range; valid_to NULL is current.",
     "event": "One row per created, merged, split or retired customer_id and run.",
     "state": "One row per fact remembered between runs, such as the fingerprint of the rules.",
@@ -117,6 +173,18 @@ class IdentitySettings(Protocol):
         """A value under more different names than this ties nobody."""
 
     @property
+    def link_probability(self) -> float:
+        """Pairs at least so probably one human are linked."""
+
+    @property
+    def review_probability(self) -> float:
+        """Pairs at least so probable, but not linked, are for a person to look at."""
+
+    @property
+    def max_customer_records(self) -> int:
+        """A group of more records is taken apart along its weakest ties."""
+
+    @property
     def default_country(self) -> str:
         """ISO 3166 alpha-2 country of phone numbers whose record names none."""
 
@@ -126,19 +194,64 @@ class IdentitySettings(Protocol):
 
 
 def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing of schema `identity`; tables that exist are left alone."""
+    """Create what is missing of schema `identity`; tables that exist are left alone.
+
+    A schema of an older version is rebuilt under the same ids: `customer`, `customer_xref` and `event` stay.
+    """
+    _upgrade(con)
     con.execute(SCHEMA)
 
 
-def fingerprint(settings: IdentitySettings) -> str:
+_OLD_TABLES = ("record", "edge", "hub", "member")
+
+
+def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
+    """From the schema of rules version 1, which had neither blocks nor evidence."""
+    columns = dict(
+        con.execute("""
+            select table_name, list(column_name)
+            from duckdb_columns()
+            where database_name = current_database() and schema_name = 'identity'
+            group by table_name
+        """).fetchall()
+    )
+    if "record" not in columns or "name_fold" in columns["record"]:
+        return
+    con.begin()
+    con.execute("create temp table id_kept_member as select person_key, customer_id from identity.member")
+    for table in _OLD_TABLES:
+        con.execute(f"drop table identity.{table}")
+    con.execute("alter table identity.customer_xref add column evidence text default ''")
+    con.execute("delete from identity.state")
+    con.execute(SCHEMA)
+    con.execute(f"""
+        insert into identity.member
+        select {record_id_sql("person_key")}, person_key, customer_id from id_kept_member
+    """)
+    con.execute("drop table id_kept_member")
+    con.commit()
+
+
+def record_id_sql(person_key: str) -> str:
+    """SQL for the id of a record: 63 bits of a hash of its key.
+
+    Made from the key alone, so that whatever is decided by the order of ids does not depend on who came first.
+    """
+    return f"(md5_number_lower({person_key}) >> 1)::bigint"
+
+
+def fingerprint(settings: IdentitySettings, model: Model, records: int) -> str:
     """A text that changes whenever equal records could resolve differently.
 
-    DuckDB's version is part of it because stored value hashes are the engine's own and may change with it.
+    DuckDB's version is part of it because stored value hashes are the engine's own and may change with it; the number
+    of records by its order only, as it is in the prior of the model.
     """
     mailboxes = ",".join(sorted(settings.role_mailboxes))
     return (
         f"rules={RULES_VERSION};duckdb={duckdb.__version__};records={settings.hub_max_records};"
-        f"names={settings.hub_max_names};country={settings.default_country};mailboxes={mailboxes}"
+        f"names={settings.hub_max_names};country={settings.default_country};mailboxes={mailboxes};"
+        f"link={settings.link_probability};review={settings.review_probability};"
+        f"customer={settings.max_customer_records};model={model.signature};order={order_of(records)}"
     )
 
 

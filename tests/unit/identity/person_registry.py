@@ -16,7 +16,7 @@ create schema intermediate;
 create table intermediate.int_person_record__collected (
     person_key text, source text, person_id text, external_id text, linked_person_key text, full_name text,
     given_name text, family_name text, email text, phone text, country text, created_at timestamp,
-    updated_at timestamp, is_bare boolean
+    updated_at timestamp, birth_date date, national_id text, street text, city text, postal_code text, is_bare boolean
 );
 """
 
@@ -28,6 +28,9 @@ class Limits:
     hub_max_records: int = 30
     hub_max_names: int = 6
     default_country: str = "IR"
+    link_probability: float = 0.99
+    review_probability: float = 0.5
+    max_customer_records: int = 200
     role_mailboxes: tuple[str, ...] = Identity().role_mailboxes
 
 

@@ -1,0 +1,387 @@
+"""The linkage model: what two records agree on, and how much each agreement weighs.
+
+A comparison looks at one attribute of two records and says which of its levels holds, best first. A level weighs
+log2(m / u) bits: m is the share of the pairs of one human that reach it, u that of the pairs of two. Bits add up
+(Fellegi and Sunter), from the bits of the prior: how many other records of its human a record has among all.
+
+The conditions are here, the figures in a file: `training` learns them, `default_model.json` holds those a warehouse
+starts with. A level with a `frequency` weighs more for rare values: its u is the share of records with that value.
+
+Belongs here: comparisons, the file, the SQL that weighs pairs. Does not belong here: which pairs are weighed
+(`blocking`), and what is made of the weight (`linking`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestration.identity.normalise import MIN_TYPO_LETTERS
+
+DEFAULT_MODEL = Path(__file__).with_name("default_model.json")
+"""The model a warehouse starts with, trained on a generated company of another seed than any test uses. A company of
+a few thousand records cannot teach a model of its own, and would have to do without one."""
+
+FREQUENCIES = ("name_fold", "name_skeleton", "birth", "city")
+"""Attributes of which some values are far more frequent than others."""
+
+
+class ModelError(ValueError):
+    """The model file does not fit the comparisons; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One outcome of a comparison.
+
+    Attributes:
+        label: What holds, in words; the model file goes by it.
+        condition: SQL over the columns of both records, suffixed `_l` and `_r`.
+        frequency: Column whose value's frequency takes the place of u; the condition makes both sides equal.
+    """
+
+    label: str
+    condition: str
+    frequency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One attribute: `missing` says when nothing can be said, `levels` are tried in order, `other` is what is left.
+
+    Attributes:
+        is_personal: Whether the attribute is a human's own; a household shares the others.
+    """
+
+    name: str
+    missing: str
+    levels: tuple[Level, ...]
+    other: str = "different"
+    is_personal: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All outcomes but "missing", best first."""
+        return (*(level.label for level in self.levels), self.other)
+
+
+def _fits(one: str, other: str) -> str:
+    """SQL: two parts of a name (`given_l`, …) are one, or a slip of the pen apart; across scripts skeletons meet."""
+
+    def form(part: str, suffix: str) -> str:
+        name, _, side = part.rpartition("_")
+        return f"{name}{suffix}_{side}"
+
+    a, b = one, other
+    vowels = "('a', 'e', 'i', 'o', 'u', 'y')"
+    # A vowel exchanged at the end (Maria, Mario) is another name.
+    ending = f"(right({a}, 1) = right({b}, 1) or right({a}, 1) not in {vowels} or right({b}, 1) not in {vowels})"
+    return (
+        f"case when is_persian_l = is_persian_r then {form(a, '_fold')} = {form(b, '_fold')}"
+        f" or (least(length({a}), length({b})) >= {MIN_TYPO_LETTERS} and abs(length({a}) - length({b})) <= 2"
+        f" and {ending} and (damerau_levenshtein({a}, {b}) <= 1 or jaro_winkler_similarity({a}, {b}) >= 0.92))"
+        f" else {form(a, '_skeleton')} = {form(b, '_skeleton')} and length({form(a, '_skeleton')}) >= 2 end"
+    )
+
+
+_GIVEN = _fits("given_l", "given_r")
+_FAMILY = _fits("family_l", "family_r")
+_CROSSED = f"({_fits('given_l', 'family_r')}) and ({_fits('family_l', 'given_r')})"
+# A name of one token keeps it as its family name.
+_PARTIAL = (
+    f"(given_l is null or given_r is null) and (({_FAMILY}) or ({_fits('family_l', 'given_r')})"
+    f" or ({_fits('given_l', 'family_r')}))"
+    " or (length(given_l) = 1 or length(given_r) = 1)"
+    f" and left(given_skeleton_l, 1) = left(given_skeleton_r, 1) and ({_FAMILY})"
+)
+
+COMPARISONS: tuple[Comparison, ...] = (
+    Comparison(
+        "name",
+        "name_fold_l is null or name_fold_r is null",
+        (
+            Level("same name", "name_fold_l = name_fold_r", "name_fold"),
+            Level(
+                "same name in two scripts",
+                "is_persian_l != is_persian_r and name_skeleton_l = name_skeleton_r",
+                "name_skeleton",
+            ),
+            Level("both names within a slip", f"(({_GIVEN}) and ({_FAMILY})) or ({_CROSSED})"),
+            Level("one name fits, the other is missing or an initial", _PARTIAL),
+            Level("family name fits, given name does not", f"({_FAMILY})"),
+            Level("given name fits, family name does not", f"({_GIVEN})"),
+        ),
+    ),
+    Comparison(
+        "email",
+        "email_l is null or email_r is null",
+        (
+            Level("same mailbox", "email_l = email_r"),
+            Level("same mailbox name, other provider", "mailbox_l = mailbox_r and length(mailbox_l) >= 6"),
+            Level(
+                "one slip apart",
+                "least(length(mailbox_l), length(mailbox_r)) >= 6"
+                " and split_part(email_l, '@', 2) = split_part(email_r, '@', 2)"
+                " and damerau_levenshtein(mailbox_l, mailbox_r) <= 1",
+            ),
+        ),
+    ),
+    Comparison(
+        "phone",
+        "phone_l is null or phone_r is null",
+        (
+            Level("same number", "right(phone_l, 8) = right(phone_r, 8)"),
+            Level("one digit apart", "damerau_levenshtein(phone_l, phone_r) <= 1"),
+        ),
+    ),
+    Comparison(
+        "birth date",
+        "birth_l is null or birth_r is null",
+        (
+            Level("same date", "birth_l = birth_r", "birth"),
+            Level(
+                "day and month swapped",
+                "left(birth_l, 4) = left(birth_r, 4) and right(birth_l, 2) = substr(birth_r, 5, 2)"
+                " and right(birth_r, 2) = substr(birth_l, 5, 2)",
+            ),
+            Level("one digit apart", "damerau_levenshtein(birth_l, birth_r) <= 1"),
+            Level("two digits apart", "damerau_levenshtein(birth_l, birth_r) <= 2"),
+        ),
+        is_personal=True,
+    ),
+    Comparison(
+        "national id",
+        "national_id_l is null or national_id_r is null",
+        (
+            Level("same id", "national_id_l = national_id_r"),
+            Level("one slip apart", "damerau_levenshtein(national_id_l, national_id_r) <= 1"),
+            Level("two slips apart", "damerau_levenshtein(national_id_l, national_id_r) <= 2"),
+        ),
+        is_personal=True,
+    ),
+    Comparison(
+        "street",
+        "street_l is null or street_r is null",
+        (
+            Level("same street and number", "street_l = street_r"),
+            Level(
+                "same number, street within slips",
+                "house_l = house_r and jaro_winkler_similarity(street_l, street_r) >= 0.9",
+            ),
+            Level("street within slips, other number", "jaro_winkler_similarity(street_l, street_r) >= 0.9"),
+        ),
+    ),
+    Comparison(
+        "place",
+        "coalesce(postal_code_l, city_l) is null or coalesce(postal_code_r, city_r) is null"
+        " or (postal_code_l is null or postal_code_r is null) and (city_l is null or city_r is null)",
+        (
+            Level("same postal code", "postal_code_l = postal_code_r"),
+            Level(
+                "same city, postal code one slip apart",
+                "city_l = city_r and damerau_levenshtein(postal_code_l, postal_code_r) <= 1",
+            ),
+            Level("same city", "city_l = city_r", "city"),
+            Level("city within slips", "jaro_winkler_similarity(city_l, city_r) >= 0.9"),
+        ),
+    ),
+)
+"""All comparisons. Order of levels matters: the first that holds counts."""
+
+COLUMNS = (
+    "name_fold", "name_skeleton", "is_persian", "given", "family", "given_fold", "given_skeleton",
+    "family_fold", "family_skeleton", "email", "mailbox", "phone", "birth", "national_id", "street",
+    "house", "postal_code", "city",
+)  # fmt: skip
+"""Columns of a record that comparisons read."""
+
+NAME_AGREES = ("same name", "same name in two scripts", "both names within a slip")
+"""Outcomes of `name` that speak of one human. A single name or an initial fits a whole household."""
+
+NAME_CONTRADICTS = (
+    "family name fits, given name does not",
+    "given name fits, family name does not",
+    "different",
+)
+"""Outcomes of `name` that speak of two humans. What a household shares does not outweigh them."""
+
+PERSONAL_AGREES = ("same date", "day and month swapped", "one digit apart", "same id", "one slip apart")
+"""Outcomes of personal comparisons that do outweigh a contradicting name: people marry and clerks err."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model.
+
+    Attributes:
+        partners: Other records of its human that a record has, on average.
+        m: Share of pairs of one human by comparison and label.
+        u: Share of pairs of two humans by comparison and label.
+        frequencies: Share of records by column and hash of a value, of values more frequent than `rare`.
+        rare: Share of records that a value not in `frequencies` is taken to have, by column.
+        about: How it was trained, for the reader of the file.
+    """
+
+    partners: float
+    m: Mapping[str, Mapping[str, float]]
+    u: Mapping[str, Mapping[str, float]]
+    rare: Mapping[str, float] = field(default_factory=dict)
+    frequencies: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a file that does not know the comparisons as they are now."""
+        for comparison in COMPARISONS:
+            for name, shares in (("m", self.m), ("u", self.u)):
+                if set(shares.get(comparison.name, {})) != set(comparison.labels):
+                    raise ModelError(
+                        f"identity model: '{name}' of comparison '{comparison.name}' has other levels than this "
+                        "version compares; train it anew with `cem identity train`"
+                    )
+                if any(not 0 < share <= 1 for share in shares[comparison.name].values()):
+                    raise ModelError(f"identity model: a share of '{comparison.name}' is not between 0 and 1")
+
+    def bits(self, comparison: Comparison, label: str) -> float:
+        """Weight of an outcome, before frequencies."""
+        return math.log2(self.m[comparison.name][label] / self.u[comparison.name][label])
+
+    def prior_bits(self, records: int) -> float:
+        """Log odds that two random records are one human, among so many records.
+
+        The number goes in by its power of four, so that a few more records do not weigh every pair anew.
+        """
+        return math.log2(self.partners / order_of(records))
+
+    @cached_property
+    def signature(self) -> str:
+        """Changes whenever a pair could weigh something else."""
+        import hashlib
+
+        content = json.dumps(
+            [self.partners, self.m, self.u, self.rare, self.frequencies], sort_keys=True, ensure_ascii=False
+        )
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def order_of(records: int) -> int:
+    """The power of four nearest to a number of records, 256 at least."""
+    return int(4 ** max(4, round(math.log(max(records, 1), 4))))
+
+
+def current_model(path: Path) -> Model:
+    """The trained model, or the default one while there is none."""
+    return load_model(path if path.exists() else DEFAULT_MODEL)
+
+
+def load_model(path: Path) -> Model:
+    """The model in a file.
+
+    Raises:
+        ModelError: The file does not fit the comparisons.
+    """
+    known = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return Model(
+            partners=known["partners"],
+            m={name: {each["level"]: each["m"] for each in levels} for name, levels in known["comparisons"].items()},
+            u={name: {each["level"]: each["u"] for each in levels} for name, levels in known["comparisons"].items()},
+            rare=known["rare"],
+            frequencies=known["frequencies"],
+            about=known["about"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{path.name} is no identity model ({error}); train it with `cem identity train`") from None
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write a model as JSON, for people to review: bits of every level beside m and u. In one step."""
+    document = {
+        "about": model.about,
+        "partners": model.partners,
+        "comparisons": {
+            comparison.name: [
+                {
+                    "level": label,
+                    "m": model.m[comparison.name][label],
+                    "u": model.u[comparison.name][label],
+                    "bits": round(model.bits(comparison, label), 2),
+                }
+                for label in comparison.labels
+            ]
+            for comparison in COMPARISONS
+        },
+        "rare": model.rare,
+        "frequencies": model.frequencies,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def features_sql(records: str, hubs: str | None = None) -> str:
+    """SQL for what comparisons read of records in the form of `identity.record`.
+
+    Args:
+        records: Relation of the records.
+        hubs: Relation (kind, value) of values that tie nobody: they are no evidence either. Left out, only role mails
+            and placeholders are nobody's.
+    """
+
+    def own(kind: str, is_nobodys: str) -> str:
+        hub = f" or {kind} in (select value from {hubs} where kind = '{kind}')" if hubs else ""
+        return f"case when not ({is_nobodys}{hub}) then {kind} end as {kind}"
+
+    return f"""(
+        select *, split_part(email, '@', 1) as mailbox
+        from (
+            select record_id, name_fold, name_skeleton, is_persian, given, family, given_fold, given_skeleton,
+                family_fold, family_skeleton, birth, street, postal_code, city,
+                {own("email", "is_role_email")},
+                {own("phone", "is_placeholder_phone")},
+                {own("national_id", "false")},
+                nullif(regexp_extract(street, '\\d+'), '') as house,
+            from {records}
+        )
+    )"""
+
+
+def term_hash_sql(column: str) -> str:
+    """SQL for the key of a value in `frequencies`: names stay out of the file, and the hash is no engine's own."""
+    return f"left(md5({column}), 12)"
+
+
+def level_sql(comparison: Comparison) -> str:
+    """SQL for the outcome: 0 is the best level, -1 says nothing can be said."""
+    whens = "\n".join(f"when {level.condition} then {number}" for number, level in enumerate(comparison.levels))
+    return f"case when {comparison.missing} then -1\n{whens}\nelse {len(comparison.levels)} end"
+
+
+def weight_sql(model: Model, comparison: Comparison, outcome: str) -> str:
+    """SQL for the bits of an outcome (a column of `level_sql`), with frequencies where a level has them."""
+    return f"case {outcome} {''.join(_weights(model, comparison))} else 0.0 end"
+
+
+def _weights(model: Model, comparison: Comparison) -> Iterator[str]:
+    for number, label in enumerate(comparison.labels):
+        frequency = comparison.levels[number].frequency if number < len(comparison.levels) else None
+        m = model.m[comparison.name][label]
+        if frequency and frequency in model.rare:
+            yield f" when {number} then log2({m!r} / {frequency}_share_l)"
+        else:
+            yield f" when {number} then {model.bits(comparison, label)!r}"
+
+
+def outcome_column(comparison: Comparison) -> str:
+    """Name of the column that holds the outcome of a comparison."""
+    return "level_" + comparison.name.replace(" ", "_")
+
+
+def bits_column(comparison: Comparison) -> str:
+    """Name of the column that holds the bits of its outcome."""
+    return outcome_column(comparison) + "_bits"

