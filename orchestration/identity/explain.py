@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -305,8 +306,12 @@ def _path(con: duckdb.DuckDBPyConnection, customer_id: str, start: int, goal: in
         """,
         {"customer_id": customer_id},
     ).fetchall()
-    # Of two ties between the same records the one by a rule says more.
-    rows.sort(key=lambda row: row[4] == "model")
+    # A way over rules says more than a shorter one over what the model weighed.
+    by_rules = [row for row in rows if row[4] != "model"]
+    return _shortest(by_rules, start, goal) or _shortest(rows, start, goal)
+
+
+def _shortest(rows: list[tuple[Any, ...]], start: int, goal: int) -> tuple[Step, ...]:
     steps: dict[int, list[tuple[int, Step]]] = {}
     for record_a, record_b, key_a, key_b, kind, value, is_name_checked in rows:
         steps.setdefault(record_a, []).append((record_b, Step(key_a, key_b, kind, value, is_name_checked)))
@@ -319,4 +324,4 @@ def _path(con: duckdb.DuckDBPyConnection, customer_id: str, start: int, goal: in
             if there not in paths:
                 paths[there] = (*paths[here], step)
                 waiting.append(there)
-    return paths[goal]
+    return paths.get(goal, ())
