@@ -109,6 +109,13 @@ def _suspect(con: duckdb.DuckDBPyConnection, settings: IdentitySettings) -> None
 
 def _take_stances(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int) -> None:
     """Pairs within a component that speak for or against one human: `id_stance`, the former without a reason."""
+    if not con.execute("select count(*) from id_suspect").fetchall()[0][0]:
+        con.execute("""
+            create or replace temp table id_stance (
+                component_id bigint, record_a bigint, record_b bigint, reason text
+            )
+        """)
+        return
     con.execute("""
         create or replace temp table id_open as
         select component_id as value_hash, hash(name_key) as name_id, name_key

@@ -202,9 +202,6 @@ def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(SCHEMA)
 
 
-_OLD_TABLES = ("record", "edge", "hub", "member")
-
-
 def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
     """From the schema of rules version 1, which had neither blocks nor evidence."""
     columns = dict(
@@ -218,18 +215,24 @@ def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
     if "record" not in columns or "name_fold" in columns["record"]:
         return
     con.begin()
-    con.execute("create temp table id_kept_member as select person_key, customer_id from identity.member")
-    for table in _OLD_TABLES:
-        con.execute(f"drop table identity.{table}")
-    con.execute("alter table identity.customer_xref add column evidence text default ''")
-    con.execute("delete from identity.state")
-    con.execute(SCHEMA)
-    con.execute(f"""
-        insert into identity.member
-        select {record_id_sql("person_key")}, person_key, customer_id from id_kept_member
-    """)
-    con.execute("drop table id_kept_member")
-    con.commit()
+    try:
+        for table in ("member", "customer_xref"):
+            con.execute(f"create or replace temp table id_kept_{table} as from identity.{table}")
+        for table in ("record", "edge", "hub", "member", "customer_xref"):
+            con.execute(f"drop table identity.{table}")
+        con.execute("delete from identity.state")
+        con.execute(SCHEMA)
+        con.execute(f"""
+            insert into identity.member by name
+            select {record_id_sql("person_key")} as record_id, person_key, customer_id from id_kept_member
+        """)
+        con.execute("insert into identity.customer_xref by name select *, '' as evidence from id_kept_customer_xref")
+        con.commit()
+    except BaseException:
+        con.rollback()
+        raise
+    for table in ("member", "customer_xref"):
+        con.execute(f"drop table id_kept_{table}")
 
 
 def record_id_sql(person_key: str) -> str:

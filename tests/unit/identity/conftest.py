@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import duckdb
 import pytest
-from person_registry import COLLECTED, Registry
+from person_registry import Registry, empty_registry
 
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     """An empty collection of person records."""
-    con = duckdb.connect()
-    con.execute(COLLECTED)
-    yield Registry(con)
-    con.close()
+    found = empty_registry()
+    yield found
+    found.con.close()

@@ -74,3 +74,10 @@ class Registry:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""
         return self.con.execute(query).fetchall()
+
+
+def empty_registry(settings: Limits | None = None) -> Registry:
+    """A registry of no records in a warehouse of its own. One thread: a second one only waits for so few records."""
+    con = duckdb.connect(config={"threads": 1})
+    con.execute(COLLECTED)
+    return Registry(con, settings or Limits())

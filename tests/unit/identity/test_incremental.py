@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from person_registry import COLLECTED, Limits, Registry
+from person_registry import Limits, Registry, empty_registry
 
 from orchestration.identity import blocking, decisions, resolution
 
@@ -27,9 +26,7 @@ def only_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def new_registry() -> Registry:
-    registry = Registry(duckdb.connect(), Limits(hub_max_records=3, hub_max_names=2, max_customer_records=5))
-    registry.con.execute(COLLECTED)
-    return registry
+    return empty_registry(Limits(hub_max_records=3, hub_max_names=2, max_customer_records=5))
 
 
 def state(registry: Registry) -> dict[str, Any]:
