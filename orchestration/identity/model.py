@@ -8,7 +8,7 @@ The conditions are here, the figures in a file: `training` learns them, `default
 starts with. A level with a `frequency` weighs more for rare values: its u is the share of records with that value.
 
 Belongs here: comparisons, the file, the SQL that weighs pairs. Does not belong here: which pairs are weighed
-(`blocking`), and what is made of the weight (`linking`).
+(`blocking`), and what is made of the weight (`weighing`, `clusters`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 from orchestration.identity.normalise import MIN_TYPO_LETTERS
 
 DEFAULT_MODEL = Path(__file__).with_name("default_model.json")
-"""The model a warehouse starts with, trained on a generated company of another seed than any test uses. A company of
-a few thousand records cannot teach a model of its own, and would have to do without one."""
+"""The model a warehouse starts with: estimates, learnt from no data, of how often people and clerks err and of how many
+values there are. A company of a few thousand records cannot teach a model of its own, and would have to do without."""
 
 FREQUENCIES = ("name_fold", "name_skeleton", "birth", "city")
 """Attributes of which some values are far more frequent than others."""
