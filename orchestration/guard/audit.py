@@ -6,8 +6,8 @@ Belongs here: the tagging scan, unique keys, counts and samples. Does not belong
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -21,6 +21,9 @@ BROKEN = "guard_broken"
 
 _IMPOSSIBLE = (duckdb.ConversionException, duckdb.BinderException, duckdb.OutOfRangeException)
 """What the engine raises where a rule cannot be applied to the values of its column."""
+
+KEY = "_key"
+"""Column of every batch of a source table: the key of the record."""
 
 _BITS = 60
 """Rules per mask column; the sign bit of a 64-bit integer and a few more are left alone."""
@@ -36,6 +39,8 @@ class Batch:
         prefix: What rule ids begin with in place of the suite's name, when one table feeds an entity twice.
         sample: SQL that names a row to people without personal data.
         skipped: Ids of rules that do not apply to this batch.
+        details: SQL of the details that reasons quote, by name, where the relation has no such column: what is
+            written of bad rows only need not be worked out for the good ones.
     """
 
     compiled: CompiledSuite
@@ -43,6 +48,7 @@ class Batch:
     sample: str
     prefix: str | None = None
     skipped: frozenset[str] = frozenset()
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rules(self) -> tuple[CompiledRule, ...]:
@@ -78,7 +84,7 @@ def audit(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> list[Rule
     """
     masks = max(-(-len(_row_rules(batch)) // _BITS) for batch in batches) or 1
     try:
-        scans = [_scan(con, number, batch, masks) for number, batch in enumerate(batches)]
+        scans = [_scan(con, number, batches, masks) for number in range(len(batches))]
         con.execute(f"create or replace temp table {BROKEN} as {' union all '.join(scans)}")
         results = _all_results(con, batches)
     except _IMPOSSIBLE:
@@ -187,8 +193,9 @@ def _reason(batch: Batch, rule: CompiledRule) -> str:
     return f"{complaint} || coalesce(' (' || details[{position}] || ')', '') || {mark}"
 
 
-def _scan(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, masks: int) -> str:
-    failing = [_failing(con, number, position, batch, rule) for position, rule in enumerate(batch.rules)]
+def _scan(con: duckdb.DuckDBPyConnection, number: int, batches: Sequence[Batch], masks: int) -> str:
+    batch = batches[number]
+    failing = [_failing(con, number, position, batches) for position in range(len(batch.rules))]
     row_rules = [condition for condition in failing if condition is not None]
     columns = []
     for mask in range(masks):
@@ -197,7 +204,7 @@ def _scan(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, masks: int)
             for bit, condition in enumerate(row_rules[mask * _BITS : (mask + 1) * _BITS])
         ]
         columns.append(f"({' | '.join(bits) or '0::ubigint'}) as mask_{mask}")
-    details = ", ".join(f"{identifier(column)}::varchar" for column in _details(batch))
+    details = ", ".join(f"({batch.details.get(name, identifier(name))})::varchar" for name in _details(batch))
     broken = " or ".join(f"mask_{mask} <> 0" for mask in range(masks))
     return (
         f"select * from (select {number} as batch, _row::ubigint as _row, {', '.join(columns)}, "
@@ -206,9 +213,9 @@ def _scan(con: duckdb.DuckDBPyConnection, number: int, batch: Batch, masks: int)
     )
 
 
-def _failing(
-    con: duckdb.DuckDBPyConnection, number: int, position: int, batch: Batch, rule: CompiledRule
-) -> str | None:
+def _failing(con: duckdb.DuckDBPyConnection, number: int, position: int, batches: Sequence[Batch]) -> str | None:
+    batch = batches[number]
+    rule = batch.rules[position]
     if rule.is_about_batch:
         return None
     if not rule.is_unique:
@@ -216,13 +223,33 @@ def _failing(
     columns = ", ".join(identifier(column) for column in rule.rule.columns)
     given = " and ".join(f"{identifier(column)} is not null" for column in rule.rule.columns)
     table = _duplicates(number, position)
+    narrowed = _within_known(con, number, position, batches)
     con.execute(
         f"create or replace temp table {table} as select {columns} from {batch.relation} "
-        f"where {_all(rule.scope, rule.given, given)} group by all having count(*) > 1"
+        f"where {_all(rule.scope, rule.given, given, narrowed)} group by all having count(*) > 1"
     )
     if con.execute(f"select 1 from {table} limit 1").fetchone() is None:
         return "false"  # The usual case needs no look-up in the scan.
     return _all(rule.scope, rule.given, f"({columns}) in (select ({columns}) from {table})")
+
+
+def _within_known(con: duckdb.DuckDBPyConnection, number: int, position: int, batches: Sequence[Batch]) -> str | None:
+    """Which rows can hold a duplicate at all, where a column is the key and the duplicates of that are known.
+
+    An id that is the key of its table is asked for twice: as sent, and by the rules of its entity. The second
+    time only the few rows need be grouped that the first one found.
+    """
+    [column, *others] = batches[number].rules[position].rule.columns
+    for known, batch in enumerate(batches[:number]):
+        for place, rule in enumerate(batch.rules):
+            if others or not (rule.is_unique and rule.rule.columns == (KEY,) and rule.scope is None):
+                continue
+            differs = (
+                f"select 1 from {batches[number].relation} where {identifier(column)} is distinct from {KEY} limit 1"
+            )
+            if con.execute(differs).fetchone() is None:
+                return f"{KEY} in (select {KEY} from {_duplicates(known, place)})"
+    return None
 
 
 def _duplicates(number: int, position: int) -> str:

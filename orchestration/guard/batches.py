@@ -56,7 +56,7 @@ SENT_COLUMNS = {
     "_place": "VARCHAR",
     **ADDED_COLUMNS,
 }
-"""Columns that the suite on rows as sent can rely on whatever the source."""
+"""Columns that the suite on rows as sent can rely on whatever the source. `_place` is only there for reasons."""
 
 
 ENTITY_COLUMNS = {"response": {"_scale_min": "BIGINT", "_scale_max": "BIGINT"}}
@@ -241,7 +241,8 @@ def table_batches(
             views.append(view)
             trusted = suite.path.parent.name != "custom"
             compiled = compile_suite(compiled_folder(settings), suite, describe(con, view), trusted=trusted)
-            batches.append(Batch(compiled, view, sample, prefix=audited.prefix, skipped=audited.skipped))
+            details = {"_place": _place(columns)} if mapping is None else {}
+            batches.append(Batch(compiled, view, sample, audited.prefix, audited.skipped, details))
         yield batches
     finally:
         for view in reversed(views):
@@ -363,8 +364,7 @@ def _sent_query(columns: dict[str, str]) -> str:
     return (
         f"select *, {f'greatest({widest})::bigint' if texts else '0::bigint'} as _widest_bytes, "
         f"{_holding(texts, 'chr(0)')} as _nul_values, "
-        f"{_holding(texts, literal(BROKEN_BYTE))} as _undecodable_values, "
-        f"{_place(columns)} as _place from {SENT_VIEW}"
+        f"{_holding(texts, literal(BROKEN_BYTE))} as _undecodable_values from {SENT_VIEW}"
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from orchestration.guard.suites import Rule, Suite
 
-FORMAT = 3
+FORMAT = 4
 """Raise it when the compiled form changes, so that caches written before are not read."""
 
 UNIQUE_TYPES = frozenset({"expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"})

@@ -36,6 +36,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 from great_expectations.validator.metrics_calculator import MetricsCalculator
 from great_expectations.validator.validator import Validator
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from orchestration.guard.results import GuardError
 from orchestration.guard.sql import identifier
@@ -62,6 +63,10 @@ _Over = Callable[[Any], _Sql]
 _Aggregate = Callable[[_Over], _Sql]
 
 _FLOATS = frozenset({"DOUBLE", "FLOAT"})
+
+_INTEGERS = frozenset(
+    f"{sign}{name}" for sign in ("", "U") for name in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+)
 
 QUANTILE_TOLERANCE = 1e-4
 """GX takes a quantile for within its range when it is that close to a limit, relative to the limit."""
@@ -140,7 +145,8 @@ def conditions(suite: Suite, columns: Mapping[str, str], unique_types: frozenset
                 broken = _broken(suite, engine, expectation, scope, is_float=is_float)
             elif rule.expectation_type not in unique_types:
                 typed = ", ".join(f"{column} ({columns[column]})" for column in rule.columns)
-                failing = _failing(suite, engine, expectation, typed)
+                is_whole = all(columns[column] in _INTEGERS for column in rule.columns)
+                failing = _failing(suite, engine, expectation, typed, is_whole=is_whole)
             in_scope = None if scope is None else _sql(engine, scope)
             compiled.append(Conditions(failing=failing, scope=in_scope, given=given, broken=broken))
             _check(con, suite, rule, compiled[-1], columns)
@@ -241,7 +247,9 @@ def _engine(con: duckdb.DuckDBPyConnection, relation: str) -> tuple[SqlAlchemyEx
     return engine, data
 
 
-def _failing(suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expectation, applied_to: str) -> str:
+def _failing(
+    suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expectation, applied_to: str, *, is_whole: bool
+) -> str:
     metric = expectation.map_metric  # type: ignore[attr-defined]
     condition_name = f"{metric}.condition"
     if not _judges_single_rows(engine, condition_name):
@@ -258,10 +266,21 @@ def _failing(suite: Suite, engine: SqlAlchemyExecutionEngine, expectation: Expec
                     metric_value_kwargs=needed.metric_value_kwargs,
                 )
             )
-        return _sql(engine, condition)
+        return _sql(engine, _with_integers(condition) if is_whole else condition)
     except Exception as error:
         # GX's own error only holds ids of metrics.
         raise GuardError(f"{suite.path}: {expectation.expectation_type} cannot be applied to {applied_to}") from error
+
+
+def _with_integers(condition: _Condition) -> _Condition:
+    """The condition with 1 for 1.0, as GX makes of every limit: it costs integers a cast to 128-bit decimals."""
+
+    def whole(element: object, **_: object) -> sa.BindParameter[int] | None:
+        if isinstance(element, sa.BindParameter) and isinstance(element.value, float) and element.value.is_integer():
+            return sa.literal(int(element.value))
+        return None
+
+    return replacement_traverse(condition, {}, whole)
 
 
 def _judges_single_rows(engine: SqlAlchemyExecutionEngine, metric: str) -> bool:

@@ -1,6 +1,18 @@
 """What the guard costs against what it replaces: the same tickets and rules, each contender in its own process.
 
-CPU seconds and peak memory by contender, as ratios; never a limit on a clock. `CEM_BENCH_TICKETS` sets the size.
+CPU seconds and peak memory by contender, as ratios; never a limit on a clock. `CEM_BENCH_TICKETS` sets the size,
+`CEM_BENCH_REPEATS` how often the cheap ones are run (the least counts: a thread of DuckDB that waits for others spins).
+
+The contenders do not all do the same. Like is compared with like in two groups:
+
+- Move the load: `ours`, `SQL same job`, `SQL rules only`, `plain copy`. Three quarters of what each of them costs is
+  DuckDB compressing the rows into the new table, which none can avoid.
+- Find the bad rows and leave the load where it is: `audit only`, both of GX, dbt's tests (which only count),
+  and the hash scan, which is what reading all values once costs. Nothing that moves the rows can be as cheap.
+
+Ours judges 25 rules: the twenty, and the five on rows as sent that every load must pass (key given and unique, no NUL,
+no undecodable byte, no value of a megabyte). `SQL same job` does so too, keeps quarantined rows as JSON with all
+reasons, counts and samples each rule, and books the load; `SQL rules only` is the twenty rules and the split.
 """
 
 from __future__ import annotations
@@ -19,6 +31,7 @@ import pytest
 
 from orchestration.guard import guard_table
 from orchestration.guard import prepare as compile_suites
+from orchestration.guard.audit import audit, bad_rows
 from orchestration.guard.batches import table_batches
 from orchestration.guard.suites import custom_suite
 from orchestration.settings import Settings, Source, Table
@@ -26,10 +39,11 @@ from orchestration.sources.extract import Extracted
 from orchestration.warehouse import BOOKKEEPING, utc_now
 
 TICKETS = int(os.environ.get("CEM_BENCH_TICKETS", "200000"))
+REPEATS = int(os.environ.get("CEM_BENCH_REPEATS", "3"))
 CONTENDERS = os.environ.get("CEM_BENCH_CONTENDERS", "")
 FOLDER = Path(__file__).resolve().parent
 
-BASELINE = "ours"
+TEXTS = ("ticket_id", "person_id", "status", "priority", "type", "channel", "subject", "email")
 
 TICKET_SQL = """
 select
@@ -116,7 +130,7 @@ def expectations() -> list[dict[str, object]]:
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(str(folder / "warehouse.duckdb"))
-    con.execute("set threads = 2")
+    con.execute("set threads = 2; set memory_limit = '6GB'")
     return con
 
 
@@ -183,8 +197,62 @@ def plain_copy(folder: Path) -> dict[str, int]:
     return {"rows": TICKETS}
 
 
+def audit_only(folder: Path) -> dict[str, int]:
+    """Our audit: every row that breaks a rule, with its reasons, and counts and samples of each rule."""
+    settings = settings_of(folder)
+    [table] = settings.tables()
+    with connect(folder) as con, table_batches(con, settings, table, "candidate_desk.tickets", utc_now()) as batches:
+        failures = sum(result.failed for result in audit(con, batches))
+        bad = len(con.execute(bad_rows(batches)).fetchall())
+    return {"failures": failures, "bad": bad}
+
+
+SENT_RULES = (
+    "_key is null",
+    f"greatest({', '.join(f'coalesce(strlen({text}), 0)' for text in TEXTS)}) > 1000000",
+    " or ".join(f"coalesce(contains({text}, chr(0)), false)" for text in TEXTS),
+    " or ".join(f"coalesce(contains({text}, '\ufdd0'), false)" for text in TEXTS),
+)
+"""Four of the five rules on rows as sent, by hand; the fifth, a unique key, is one of the twenty here."""
+
+
+def by_hand_all(folder: Path) -> dict[str, int]:
+    """What ours does, in SQL somebody wrote for this one table, in one transaction."""
+    conditions = [*(sql or "ticket_id in (select ticket_id from twice)" for _, sql in RULES), *SENT_RULES]
+    bits = " | ".join(f"case when {sql} then {1 << n} else 0 end" for n, sql in enumerate(conditions))
+    reasons = ", ".join(f"case when mask & {1 << n} <> 0 then 'rule {n}' end" for n in range(len(conditions)))
+    counts = ", ".join(
+        f"{{'rule': {n}, 'failed': count(*) filter (mask & {1 << n} <> 0), "
+        f"'samples': arg_min('row ' || row, row, 5) filter (mask & {1 << n} <> 0)}}"
+        for n in range(len(conditions))
+    )
+    with connect(folder) as con:
+        con.execute(
+            "create temp table twice as select ticket_id from candidate_desk.tickets group by 1 having count(*) > 1"
+        )
+        con.execute(
+            f"create temp table bad as select rowid as row, mask, list_filter([{reasons}], lambda reason: reason is "
+            f"not null) as reasons from (select rowid, {bits} as mask from candidate_desk.tickets) where mask <> 0"
+        )
+        con.execute("begin; create schema raw_desk")
+        con.execute(f"create table ops.tickets_rules as select unnest([{counts}], recursive := true) from bad")
+        con.execute("create table quarantine.tickets as select 'load1' as load_id, now() as quarantined_at, "
+                    "coalesce(sent._key, 'row ' || bad.row) as key, sent._row_hash as row_hash, bad.reasons, "
+                    "to_json(sent) as row from candidate_desk.tickets as sent "
+                    "inner join bad on sent.rowid = bad.row")  # fmt: skip
+        con.execute(
+            "create table raw_desk.tickets as from candidate_desk.tickets where rowid not in (select row from bad)"
+        )
+        [good] = con.execute("select count(*) from raw_desk.tickets").fetchone()
+        [bad] = con.execute("select count(*) from quarantine.tickets").fetchone()
+        assert good + bad == TICKETS
+        con.execute(f"create table ops.tickets_loads as select 'load1' as load_id, {good} as good, {bad} as bad")
+        con.execute("drop table candidate_desk.tickets; commit")
+    return {"good": good, "bad": bad}
+
+
 def by_hand(folder: Path) -> dict[str, int]:
-    """The same job in SQL somebody wrote for this one table: tag, unique key, split, in one transaction."""
+    """The twenty rules in SQL somebody wrote for this one table: tag, unique key, split, in one transaction."""
     bits = " | ".join(f"case when {sql} then {1 << n} else 0 end" for n, (_, sql) in enumerate(RULES) if sql)
     reasons = ", ".join(f"case when mask & {1 << n} <> 0 then 'rule {n}' end" for n in range(len(RULES)))
     with connect(folder) as con:
@@ -293,9 +361,11 @@ def dbt_tests(folder: Path) -> dict[str, int]:
 
 ALL: dict[str, Callable[[Path], dict[str, int]]] = {
     "ours": ours,
-    "full hash scan": hash_scan,
+    "SQL same job": by_hand_all,
+    "SQL rules only": by_hand,
     "plain copy": plain_copy,
-    "hand-written SQL": by_hand,
+    "audit only": audit_only,
+    "full hash scan": hash_scan,
     "GX over DuckDB": gx_on_duckdb,
     "GX on pandas": gx_on_pandas,
     "20 dbt tests": dbt_tests,
@@ -311,12 +381,26 @@ IMPORTS = {
 
 def contend(name: str, folder: Path) -> None:
     """One contender, in the process that is its own: its cost as a line of JSON."""
+    import pandas  # noqa: F401  (DuckDB imports it at the first parameter that is bound)
+
     exec(IMPORTS.get(name, ""))
     before = resource.getrusage(resource.RUSAGE_SELF)
     found = ALL[name](folder)
     after_ = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after_.ru_utime + after_.ru_stime - before.ru_utime - before.ru_stime
     sys.stdout.write(json.dumps({"cpu_seconds": cpu, "peak_mb": after_.ru_maxrss / 1024, **found}) + "\n")
+
+
+def cost_of(name: str, start: Path, folder: Path) -> dict[str, float]:
+    """What one contender costs on a copy of the warehouse, in a process of its own."""
+    subprocess.run(["cp", "-r", str(start), str(folder)], check=True)
+    run = subprocess.run(
+        [sys.executable, __file__, name, str(folder)], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "CEM_BENCH_TICKETS": str(TICKETS)},
+    )  # fmt: skip
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    assert run.returncode == 0, f"{name}: {run.stderr[-2000:]}"
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 @pytest.mark.benchmark
@@ -327,32 +411,24 @@ def test_what_the_guard_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     compile_ours(start)
     costs: dict[str, dict[str, float]] = {}
     for name in [one for one in ALL if not CONTENDERS or one in CONTENDERS.split(",")]:
-        folder = tmp_path / "run"
-        subprocess.run(["cp", "-r", str(start), str(folder)], check=True)
-        run = subprocess.run(
-            [sys.executable, __file__, name, str(folder)], capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "CEM_BENCH_TICKETS": str(TICKETS)},
-        )  # fmt: skip
-        assert run.returncode == 0, f"{name}: {run.stderr[-2000:]}"
-        costs[name] = json.loads(run.stdout.splitlines()[-1])
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        runs = [cost_of(name, start, tmp_path / "run") for _ in range(REPEATS if name not in IMPORTS else 1)]
+        costs[name] = min(runs, key=lambda cost: cost["cpu_seconds"])
     (tmp_path / "guard_cost.json").write_text(
         json.dumps({"tickets": TICKETS, "rules": len(RULES), "costs": costs}, indent=1)
     )
 
-    reference = costs[BASELINE]["cpu_seconds"] if BASELINE in costs else 1.0
+    references = [costs[name]["cpu_seconds"] if name in costs else 1.0 for name in ("ours", "audit only")]
     with capsys.disabled():
-        sys.stdout.write(f"\n{TICKETS:,} tickets, {len(RULES)} rules; CPU against ours, and peak memory\n")
+        sys.stdout.write(f"\n{TICKETS:,} tickets, {len(RULES)} rules; CPU against ours and audit only; peak memory\n")
         for name, cost in costs.items():
             found = ", ".join(
                 f"{count:,} {what}" for what, count in cost.items() if what not in ("cpu_seconds", "peak_mb")
             )
             sys.stdout.write(
-                f"  {name:<18}{cost['cpu_seconds'] / reference:8.2f}  {cost['cpu_seconds']:9.2f} s  "
-                f"{cost['peak_mb']:8,.0f} MB  {found}\n"
+                f"  {name:<18}{cost['cpu_seconds'] / references[0]:8.2f}{cost['cpu_seconds'] / references[1]:8.2f}  "
+                f"{cost['cpu_seconds']:9.2f} s  {cost['peak_mb']:8,.0f} MB  {found}\n"
             )
-    if {"ours", "hand-written SQL"} <= set(costs):
-        assert costs["ours"]["bad"] == costs["hand-written SQL"]["bad"]
+    assert len({cost["bad"] for cost in costs.values() if "bad" in cost}) <= 1
 
 
 if __name__ == "__main__":
