@@ -3,7 +3,8 @@
 DuckDB quotes the value that did not fit ("Could not convert string 'Sara …' to INT32"), and such a message ends in
 logs, in dbt's artefacts, in Dagster's events and in notifications. Its other messages name tables and columns only.
 
-Belongs here: which messages quote values, and what is said instead. Does not belong here: what to do about an error.
+Belongs here: which messages quote values, and what is said instead; which errors are about the machine and not about
+what it works on. Does not belong here: what to do about an error.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ def without_values(error: duckdb.Error) -> str:
     column = re.search(r"when casting from source column (\w+)", text)
     where = f" in column {column[1]}" if column else ""
     return f"{kind}: a value{where} does not fit what is done with it; the value is not shown here"
+
+
+def pass_on_lack_of_room(error: duckdb.Error) -> None:
+    """Let an error through that is not about what was read or asked: this engine ran out of memory or disk.
+
+    A server that a query was sent to may be out of room too, which is an error of its own.
+
+    Raises:
+        duckdb.Error: The same error.
+    """
+    if isinstance(error, duckdb.OutOfMemoryException) or "Could not write file" in str(error):
+        raise error
 
 
 @contextmanager

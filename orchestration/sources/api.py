@@ -29,6 +29,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 from pydantic import SecretStr
 
+from orchestration.engine_errors import pass_on_lack_of_room
 from orchestration.located_yaml import SecretText
 from orchestration.settings import Settings, Since, Source, Table
 from orchestration.sources.api_conformity import AFTER, SINCE, texts
@@ -148,7 +149,12 @@ def api_reading(
 
 
 def reading_error(table: Table, error: duckdb.Error) -> SourceError:
-    """An engine error about pages in words; records are not quoted."""
+    """An engine error about pages in words; records are not quoted.
+
+    Raises:
+        duckdb.Error: Memory or disk ran out, which no page is at fault for.
+    """
+    pass_on_lack_of_room(error)
     text = first_line(error)
     reason = "a page is not JSON that the engine can read" if "JSON" in text else text
     return SourceError(f"{named(table)}: {table.path}: {reason}")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.engine_errors import pass_on_lack_of_room
 from orchestration.settings import Source, Table
 from orchestration.sources.conformity import closest
 from orchestration.sources.errors import SourceError
@@ -156,7 +157,12 @@ def _is_key(table: Table, column: str) -> bool:
 
 
 def database_error(database: Database, table: Table, error: duckdb.Error) -> SourceError:
-    """An engine error about a table in words."""
+    """An engine error about a table in words.
+
+    Raises:
+        duckdb.Error: Memory or disk ran out here, which no database is at fault for.
+    """
+    pass_on_lack_of_room(error)
     text = without_secrets(first_line(error), database.secret)
     hint = "; a text in it is not UTF-8" if "unicode" in text.lower() else ""
     return SourceError(f"{named(table)}: cannot read {table.table or table.name}{hint}: {text}", is_transient=not hint)

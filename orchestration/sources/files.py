@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.engine_errors import pass_on_lack_of_room
 from orchestration.settings import Table
 from orchestration.sources.errors import SourceError
 from orchestration.sources.reading import Relation, column_names, first_line, named, renamed
@@ -70,7 +71,12 @@ def file_relation(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile
 
 
 def reading_error(table: Table, file: SourceFile, path: Path, error: duckdb.Error) -> SourceError:
-    """An engine error about a file in words; rows are not quoted."""
+    """An engine error about a file in words; rows are not quoted.
+
+    Raises:
+        duckdb.Error: Memory or disk ran out, which no file is at fault for.
+    """
+    pass_on_lack_of_room(error)
     text = str(error)
     if "unicode" in text.lower() or "utf-8" in text.lower() or "utf8" in text.lower():
         wrong = encoding_error(table, file, path)

@@ -485,3 +485,13 @@ def test_sql_that_is_none_is_refused_with_its_field(shop: Shop) -> None:
 
     with pytest.raises(SourceError, match=r"entities\.person\.columns\.city\.expression is not valid SQL"):
         shop.extract()
+
+
+def test_too_little_memory_is_not_put_down_to_the_file(shop: Shop) -> None:
+    shop.con.execute(
+        f"copy (select range as id, repeat('x', 5000) as name from range(4000)) to '{shop.folder}/a.parquet'"
+    )
+    shop.declare("a.parquet")
+    shop.con.execute("set memory_limit = '8MB'; set max_temp_directory_size = '0B'")
+    with pytest.raises(duckdb.OutOfMemoryException):
+        shop.extract()
