@@ -16,10 +16,13 @@ Belongs here: the plan of the kills, the checks after each, the verdict. Does no
 from __future__ import annotations
 
 import argparse
+import filecmp
 import multiprocessing
 import os
 import random
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -27,16 +30,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import job
 import reader
-from compare import differences
+from compare import differences, parquet_differences
 
-STAGES = ("extraction", "guard", "unify", "model", "publish")
+STAGES = ("start", "extraction", "guard", "unify", "model", "publish")
+"""The stages of a run, and its start: opening everything, until the first piece of work is done."""
 
 CONFIG = """\
 company: Chaos Retail
@@ -71,6 +75,7 @@ class Reference:
         found: The whole installation as the job found it, with the company's systems.
         warehouse: Its warehouse afterwards.
         published: The marts it published.
+        files: All of its files afterwards (`files_of`).
         pieces: Pieces of work of its run, in order, with the moments each was finished.
     """
 
@@ -78,6 +83,7 @@ class Reference:
     found: Path
     warehouse: Path
     published: Path
+    files: frozenset[str]
     pieces: list[job.Piece]
 
 
@@ -89,6 +95,7 @@ class Score:
     runs: int = 0
     compared: int = 0
     opens: int = 0
+    seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: Score) -> None:
@@ -97,11 +104,15 @@ class Score:
         self.runs += other.runs
         self.compared += other.compared
         self.opens += other.opens
+        self.seconds += other.seconds
         self.problems += other.problems
 
 
-def stage_of(piece: job.Piece) -> str:
+def stage_of(pieces: Sequence[job.Piece], number: int) -> str:
     """The stage a piece of work counts for: the audit of the marts belongs to their publication."""
+    piece = pieces[number]
+    if number == 0:
+        return "start"
     if piece.what in ("marts", "snapshot"):
         return "publish"
     return "extraction" if piece.stage == "extract" else piece.stage
@@ -143,7 +154,14 @@ def undisturbed(folder: Path, kept: Path, days: Iterable[int]) -> Iterator[Refer
         pieces = succeed(folder)
         shutil.copy2(folder / "var" / "warehouse.duckdb", place / "warehouse.duckdb")
         shutil.copy2(folder / "var" / "published" / "cem.duckdb", place / "published.duckdb")
-        yield Reference(day, place / "found", place / "warehouse.duckdb", place / "published.duckdb", pieces)
+        yield Reference(
+            day,
+            place / "found",
+            place / "warehouse.duckdb",
+            place / "published.duckdb",
+            files_of(folder / "var"),
+            pieces,
+        )
 
 
 def put_back(found: Path, folder: Path) -> None:
@@ -174,19 +192,19 @@ def plan(pieces: list[job.Piece], stages: Sequence[str], chance: random.Random) 
     """
     found = []
     for stage in stages:
-        numbers = [number for number, piece in enumerate(pieces) if stage_of(piece) == stage]
+        numbers = [number for number in range(len(pieces)) if stage_of(pieces, number) == stage]
         lengths = [end - begin for begin, end in (span(pieces, number) for number in numbers)]
         found.append((chance.choices(numbers, lengths)[0], chance.random()))
     return sorted(found)
 
 
 def span(pieces: list[job.Piece], number: int) -> tuple[float, float]:
-    """When a piece of work begins and ends, in seconds after the end of the one before.
+    """When a piece of work begins and ends; what lies between two pieces counts for the second one.
 
-    What lies between two pieces counts for the second, but the start of the process does not count for the first.
+    Returns:
+        Seconds after the start of the process.
     """
-    end = pieces[number].at - (pieces[number - 1].at if number else 0.0)
-    return (max(0.0, end - pieces[number].seconds) if number == 0 else 0.0), end
+    return pieces[number - 1].at if number else 0.0, pieces[number].at
 
 
 def kill_at(folder: Path, pieces: list[job.Piece], number: int, share: float) -> str | None:
@@ -194,53 +212,55 @@ def kill_at(folder: Path, pieces: list[job.Piece], number: int, share: float) ->
     begin, end = span(pieces, number)
     started = job.start(folder)
     started.wait_for_lines(number)
-    deadline = time.monotonic() + begin + share * (end - begin)
+    deadline = time.monotonic() + share * (end - begin)
     while time.monotonic() < deadline and started.is_alive() and len(started.lines()) <= number:
         time.sleep(job.POLL_SECONDS)
     done = len(started.lines())
     if started.kill():
-        return stage_of(pieces[min(done, len(pieces) - 1)])
+        return stage_of(pieces, min(done, len(pieces) - 1))
     if started.process.exitcode != 0:
         raise ChaosError(f"a run after a kill failed by itself:\n{started.text()}")
     return None
 
 
 def trial(folder: Path, today: Reference, before: Reference | None, stages: Sequence[str], seed: int | str) -> Score:
-    """Disturb a day of an installation that is set up for it in this folder."""
-    put_back(today.found, folder)
-    return disturbed_day(folder, today, before, stages, seed)
-
-
-def disturbed_day(
-    folder: Path, today: Reference, before: Reference | None, stages: Sequence[str], seed: int | str
-) -> Score:
-    """A day of an installation: killed in each of the stages, then left alone, then compared.
+    """A day of an installation, in this folder: killed in each of the stages, then left alone, then compared.
 
     Args:
-        folder: The installation, as the job finds it on that day.
+        folder: Where the installation is to be.
         today: The undisturbed installation on that day.
         before: The one whose publication readers have meanwhile; None when there is none yet.
         stages: Where to kill, one kill each.
         seed: Decides on the moments.
     """
-    score, chance = Score(), random.Random(seed)
-    allowed = [each for each in (before, today) if each is not None]
-    known: set[int] = set()
+    began = time.monotonic()
+    put_back(today.found, folder)
+    score = Score()
     with reading(folder, score):
-        for number, share in plan(today.pieces, stages, chance):
-            stage = kill_at(folder, today.pieces, number, share)
-            score.runs += 1
-            say(f"  {folder.name}, day {today.day}: killed in {stage or 'nothing, it had ended'}")
-            if stage is None:
-                break  # the day is done
-            score.kills[stage] += 1
-            score.problems += published_problems(folder, allowed, known)
-        else:
+        score.add(killed(folder, today, before, plan(today.pieces, stages, random.Random(seed))))
+        if score.runs == score.kills.total():  # otherwise a run came through, and the day is done
             succeed(folder)
             score.runs += 1
     score.problems += problems_of(folder, today)
     score.compared += 1
+    score.seconds = time.monotonic() - began
     say(f"  {folder.name}, day {today.day}: compared, {len(score.problems)} problems")
+    return score
+
+
+def killed(folder: Path, today: Reference, before: Reference | None, moments: Iterable[tuple[int, float]]) -> Score:
+    """Runs that are killed at moments as `plan` gives them, each on what the ones before left."""
+    score = Score()
+    allowed = [each for each in (before, today) if each is not None]
+    known: set[int] = set()
+    for number, share in moments:
+        stage = kill_at(folder, today.pieces, number, share)
+        score.runs += 1
+        say(f"  {folder.name}, day {today.day}: killed in {stage or 'nothing, it had ended'}")
+        if stage is None:
+            break
+        score.kills[stage] += 1
+        score.problems += published_problems(folder, allowed, known)
     return score
 
 
@@ -275,17 +295,24 @@ def published_problems(folder: Path, allowed: list[Reference], known: set[int]) 
 def problems_of(folder: Path, reference: Reference) -> list[str]:
     """What is different from the undisturbed installation after a day, or was left behind by a killed run."""
     home = folder / "var"
-    found = [f"warehouse: {line}" for line in differences(home / "warehouse.duckdb", reference.warehouse)]
-    marts = differences(home / "published" / "cem.duckdb", reference.published, views=True)
+    warehouse, published = home / "warehouse.duckdb", home / "published"
+    found = [f"warehouse: {line}" for line in differences(warehouse, reference.warehouse)]
+    marts = differences(published / "cem.duckdb", reference.published, views=True)
     found += [f"published: {line}" for line in marts]
-    found += [f"left behind: {path.relative_to(home)}" for path in leftovers(home)]
-    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+    found += [f"Parquet: {line}" for line in parquet_differences(published)]
+    found += [f"left behind: {name}" for name in sorted(files_of(home) - reference.files)]
+    found += [f"file missing: {name}" for name in sorted(reference.files - files_of(home))]
+    found += [f"Dagster believes that run {run} is {status}" for run, status in runs_under_way(home)]
+    with duckdb.connect(str(warehouse), read_only=True) as con:
         for what, query in INVARIANTS.items():
             wrong = con.execute(query).fetchone()[0]
             found += [f"{wrong} {what}"] if wrong else []
         booked = con.execute("select max(version) from ops.publications").fetchone()[0]
-    if not booked == reader.read(home / "published") == reader.read_parquet(home / "published"):
+    if not booked == reader.read(published) == reader.read_parquet(published):
         found.append(f"version {booked} is booked, another one is published")
+    snapshot = max((home / "snapshots").iterdir())
+    if not filecmp.cmp(snapshot, warehouse, shallow=False):
+        found += [f"snapshot: {line}" for line in differences(snapshot, reference.warehouse)]
     return [f"day {reference.day}: {line}" for line in found]
 
 
@@ -300,17 +327,31 @@ INVARIANTS = {
 }
 
 
-def leftovers(home: Path) -> list[Path]:
-    """Files that only a run under way may have."""
-    found = [path for path in home.rglob("*") if path.suffix in (".tmp", ".wal", ".new", ".partial")]
-    found += list((home / "unpacked").glob("*"))
-    return sorted(path for path in found if "dagster" not in path.relative_to(home).parts)
+def files_of(home: Path) -> frozenset[str]:
+    """Names of the files of an installation, but for sources and for what tells of each run, killed or not."""
+    names = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_symlink() or path.is_file()}
+    return frozenset(TIMED.sub("*", name) for name in names if not name.startswith(("demo/", *PER_RUN)))
+
+
+PER_RUN = ("dagster/", "dbt/", "docs/")
+"""Folders that tell of each run: the history of runs, what dbt compiled, the pages of audits."""
+
+TIMED = re.compile(r"\d{8}T\d{12}")
+"""A moment in the name of a file."""
+
+
+def runs_under_way(home: Path) -> list[tuple[str, str]]:
+    """Runs that Dagster does not know the end of, with what it believes: they would stop the queue."""
+    storage = home / "dagster" / "history" / "runs.db"
+    with closing(sqlite3.connect(f"file:{storage}?mode=ro", uri=True)) as con:
+        return con.execute("select run_id, status from runs where status not in ('SUCCESS', 'FAILURE')").fetchall()
 
 
 @contextmanager
 def reading(folder: Path, score: Score) -> Iterator[None]:
     """A process that reads what is published all the time."""
     stop = folder / "stop"
+    stop.unlink(missing_ok=True)
     command = [sys.executable, str(Path(__file__).with_name("reader.py")), str(folder / "var" / "published"), str(stop)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -372,7 +413,8 @@ def report(score: Score) -> str:
     lines += [f"{stage:<11}  {score.kills[stage]:>5}" for stage in STAGES]
     lines += [f"{'all':<11}  {score.kills.total():>5}", ""]
     lines.append(
-        f"{score.runs} runs, {score.compared} times compared row by row, {score.opens:,} queries by the readers"
+        f"{score.runs} runs, {score.compared} times compared row by row, {score.opens:,} queries by the readers; "
+        f"{score.seconds / max(1, score.kills.total()):.0f} s a kill, with what follows"
     )
     lines += score.problems or ["No difference: warehouse and publications are those of undisturbed runs."]
     return "\n".join(lines)

@@ -1,50 +1,64 @@
-"""Whether two warehouses, or two publications, hold the same: every row of every table, but for clocks and load ids."""
+"""Whether two warehouses, or two publications, hold the same: every row of every table and every column of it.
+
+Clocks differ between two installations, so of a moment its place among the others is compared: the first load of a
+table, the second one, and so on. What is left out altogether is listed here, each with its reason.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
-CLOCKS = {
-    "raw": {"_loaded_at", "_deleted_at"},
-    "intermediate": {"_loaded_at"},
-    "identity": {"created_at", "ended_at", "valid_from", "valid_to", "occurred_at"},
-    "quarantine": {"quarantined_at", "released_at"},
-    "ops": {
-        "started_at",
-        "finished_at",
-        "updated_at",
-        "last_load_at",
-        "last_promoted_at",
-        # Of ops.load_facts: a table that is read whole is dated by the moment of reading.
-        "read_at",
-        "through",
-        "days",
-    },
-    "marts": {
-        "restated_at",
-        "published_at",
-        "last_load_at",
-        "last_promoted_at",
-        "unpromoted_hours",
-        "load_date",
-        "load_day_key",
-        "load_rule_key",
-    },
+MOMENTS = {
+    "raw": ("_load_id", "_loaded_at", "_deleted_at"),
+    "identity.customer": ("created_at", "ended_at"),
+    "identity.customer_xref": ("valid_from", "valid_to"),
+    "identity.event": ("run_id", "occurred_at"),
+    "sentiment.model": ("trained_at",),
+    "quarantine.rows": ("load_id", "quarantined_at", "released_at"),
+    "ops.loads": ("load_id", "started_at", "finished_at"),
+    "ops.load_rules": ("load_id",),
+    "ops.load_facts": ("load_id", "read_at", "through"),  # a table that is read whole is dated by the reading
+    "ops.load_columns": ("load_id",),
+    "ops.publications": ("published_at",),
+    "ops.load_summary": ("last_load_at", "last_promoted_at"),
+    "marts.mart_kpi": ("restated_at",),
+    "marts.mart_kpi_parts": ("restated_at",),
+    "marts.mart_load_quality": ("load_date", "last_load_at", "last_promoted_at"),
+    "marts.mart_load_rule": ("load_date",),
 }
-"""Columns that tell when something was done here; only whether they are empty must be equal."""
+"""Columns that hold the clock here, or an id that begins with it. In tables about loads they are compared in the loads
+of one source table, for whether two tables are brought by one run depends on when it is killed."""
 
-SOURCE_TIMES = {("identity", "record", "created_at"), ("marts", "fct_mention", "published_at")}
-"""Columns of such a name that the source sent."""
+DATED_KEYS = {"marts.mart_load_quality": ("load_day_key",), "marts.mart_load_rule": ("load_rule_key",)}
+"""Texts that end in a date of the clock; the rest of them is compared."""
 
-LEFT_OUT = {
-    "ops.builds",  # hashes over the clocks above
-    "ops.publications",  # how often, not what; `problems_of` looks at it
-    "marts._publication",
+ONLY_WHETHER_EMPTY = {
+    "intermediate.int_person_record__collected": ("_load_id", "_loaded_at"),  # of several raw tables: compared there
+    "ops.source_state": ("updated_at",),  # a clock, of which each state has one only
+    "ops.builds": ("built_at", "fingerprint"),  # a clock; a hash over the clocks above
+    "ops.load_facts": ("days",),  # the time between two moments of the clock
+    "ops.publications": ("run_id",),  # Dagster's random id of the run
+    "marts.mart_load_quality": ("unpromoted_hours",),  # the time since a moment of the clock
+    "marts._publication": ("run_id", "published_at", "fingerprint"),  # as above, of a single row
 }
 
 LOAD_ID = r"\d{8}T\d{12}"
+"""Load ids within texts, which are compared without them."""
+
+
+VIEWS = """
+select distinct schema_name || '.' || view_name
+from (
+    select *, count(*) over (partition by schema_name, view_name, sql) as sides
+    from duckdb_views() where database_name in ('ours', 'theirs') and not internal
+)
+where sides <> 2
+order by all
+"""
+"""Views that two files define differently."""
 
 
 def differences(ours: Path, theirs: Path, *, views: bool = False) -> list[str]:
@@ -61,8 +75,27 @@ def differences(ours: Path, theirs: Path, *, views: bool = False) -> list[str]:
         tables = {name: _tables(con, name, views) for name in ("ours", "theirs")}
         found = [f"{name}: only here" for name in sorted(tables["ours"].keys() - tables["theirs"].keys())]
         found += [f"{name}: missing" for name in sorted(tables["theirs"].keys() - tables["ours"].keys())]
+        found += [f"{name}: only one side has this view, or another one" for (name,) in con.execute(VIEWS).fetchall()]
         for name in sorted(tables["ours"].keys() & tables["theirs"].keys()):
             found += _table_difference(con, name, tables)
+    return found
+
+
+def parquet_differences(published: Path) -> list[str]:
+    """One line for each mart whose Parquet copy holds other rows than the file it is a copy of."""
+    found = []
+    with duckdb.connect(str(published / "cem.duckdb"), read_only=True, config={"threads": 2}) as con:
+        for (name,) in con.execute(
+            "select table_name from information_schema.tables where table_schema = 'marts' order by all"
+        ).fetchall():
+            file = published / "parquet" / f"{name}.parquet"
+            if not file.exists():
+                found.append(f"{name}: missing")
+                continue
+            mart, copy = f'select * from marts."{name}"', f"select * from read_parquet('{file}')"
+            for here, there, where in ((mart, copy, "missing"), (copy, mart, "only here")):
+                rows = con.execute(f"select count(*) from ({here} except all {there})").fetchone()[0]
+                found += [f"{name}: {rows} rows {where}"] if rows else []
     return found
 
 
@@ -77,8 +110,7 @@ def _tables(con: duckdb.DuckDBPyConnection, database: str, views: bool) -> dict[
     ).fetchall()
     found: dict[str, dict[str, str]] = {}
     for schema, table, column, kind in rows:
-        if f"{schema}.{table}" not in LEFT_OUT:
-            found.setdefault(f"{schema}.{table}", {})[column] = kind
+        found.setdefault(f"{schema}.{table}", {})[column] = kind
     return found
 
 
@@ -89,32 +121,33 @@ def _table_difference(
     if ours != theirs:
         return [f"{name}: other columns"]
     schema, table = name.split(".", 1)
-    select = ", ".join(_value(schema, table, column, kind) for column, kind in ours.items())
+    values = {column: _value(name, column, ours) for column in ours}
     place = f'"{schema}"."{table}"'
-    sides = {side: f"select {select} from {side}.{place}" for side in ("ours", "theirs")}
-    counts = [
-        con.execute(f"select count(*) from ({sides[a]} except all {sides[b]})").fetchone()[0]
-        for a, b in (("ours", "theirs"), ("theirs", "ours"))
-    ]
-    if counts == [0, 0]:
+    rows = [con.execute(f"select count(*) from {side}.{place}").fetchone()[0] for side in ("ours", "theirs")]
+    here = _only_here(con, values.values(), place)
+    if here == 0 and rows[0] == rows[1]:
         return []
-    columns = [
-        column
-        for column, kind in ours.items()
-        if con.execute(
-            f"select count(*) from (select {_value(schema, table, column, kind)} from ours.{place} "
-            f"except all select {_value(schema, table, column, kind)} from theirs.{place})"
-        ).fetchone()[0]
-    ]
-    return [f"{name}: {counts[0]} rows only here, {counts[1]} missing; columns that differ: {', '.join(columns)}"]
+    missing = here + rows[1] - rows[0]
+    columns = [column for column, value in values.items() if _only_here(con, [value], place)]
+    return [f"{name}: {here} rows only here, {missing} missing; columns that differ: {', '.join(columns)}"]
 
 
-def _value(schema: str, table: str, column: str, kind: str) -> str:
-    area = "raw" if schema.startswith("raw_") else schema
-    if column in CLOCKS.get(area, set()) and (schema, table, column) not in SOURCE_TIMES:
+def _only_here(con: duckdb.DuckDBPyConnection, values: Iterable[str], place: str) -> int:
+    """Rows of ours that theirs has not, or has less often."""
+    select = f"select {', '.join(values)} from"
+    return con.execute(f"select count(*) from ({select} ours.{place} except all {select} theirs.{place})").fetchone()[0]
+
+
+def _value(name: str, column: str, columns: dict[str, str]) -> str:
+    """What of a column is compared, as SQL."""
+    area = "raw" if name.startswith("raw_") else name
+    if column in MOMENTS.get(area, ()):
+        parts = "partition by source, table_name" if {"source", "table_name"} <= columns.keys() else ""
+        return f'if("{column}" is null, null, dense_rank() over ({parts} order by "{column}"))'
+    if column in DATED_KEYS.get(name, ()):
+        return f"regexp_replace(\"{column}\", '\\d{{4}}-\\d\\d-\\d\\d', 'a day')"
+    if column in ONLY_WHETHER_EMPTY.get(name, ()):
         return f'"{column}" is null'
-    if column in {"load_id", "_load_id", "run_id"}:
-        return f'"{column}" is null'
-    if kind == "VARCHAR":
+    if columns[column] == "VARCHAR":
         return f"regexp_replace(\"{column}\", '{LOAD_ID}', 'a load', 'g')"
     return f'"{column}"'
