@@ -154,7 +154,12 @@ def end_lost_runs(found: dg.DagsterInstance) -> list[str]:
     Returns:
         The ids of the runs.
     """
-    under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    under_way = [
+        dg.DagsterRunStatus.NOT_STARTED,  # killed while Dagster wrote down what the run will do
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ]
     lost = [
         run
         for run in found.get_runs(dg.RunsFilter(statuses=under_way))
