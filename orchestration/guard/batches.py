@@ -45,6 +45,9 @@ MART_DECIMALS = 9
 """Marts are compared after rounding to so many decimals: 0.1 + 0.2 is not an error."""
 
 
+PHONE = "(^|[^0-9A-Za-z])([+＋]|[0۰٠]{1,2})[0-9۰-۹٠-٩][0-9۰-۹٠-٩ ().-]{7,}( / |$)"
+"""A text that ends in nine digits or more behind a plus or a zero: it may be the number of a person."""
+
 ADDED_COLUMNS = {"_now": "TIMESTAMP", "_latest_allowed": "TIMESTAMP"}
 """Columns of every batch of a source table: the moment of the audit, and the latest time that is not the future."""
 
@@ -274,7 +277,8 @@ def mart_batches(con: duckdb.DuckDBPyConnection, settings: Settings, suites: lis
             con.execute(f"create or replace temp view {view} as select *{replaced}, {row} as _row from {relation}")
             compiled = compile_suite(compiled_folder(settings), suite, describe(con, view), trusted=True)
             key = [f"coalesce({identifier(column)}::varchar, '-')" for column in suite.key]
-            sample = f"concat_ws(' / ', {', '.join(key)})" if key else "'row ' || _row"
+            number = "'row ' || _row"
+            sample = _named(f"concat_ws(' / ', {', '.join(key)})", number) if key else number
             batches.append(Batch(compiled=compiled, relation=view, sample=sample))
         yield batches
     finally:
@@ -390,7 +394,15 @@ def _sample(table: Table) -> str:
     number = "'row ' || (_row + 1)"
     if not key_is_impersonal(table):
         return number
-    return f"case when _key is null or contains(_key, '@') then {number} else _key end"
+    return _named("_key", number)
+
+
+def _named(key: str, number: str) -> str:
+    """SQL of a key, or of the number of its row where the key is missing or has the look of a mail or a phone."""
+    return (
+        f"case when ({key}) is null or contains({key}, '@') or regexp_matches({key}, {literal(PHONE)}) "
+        f"then {number} else {key} end"
+    )
 
 
 def key_is_impersonal(table: Table) -> bool:

@@ -18,7 +18,7 @@ from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationE
 if TYPE_CHECKING:
     import duckdb
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the layout of the published files changes, so that unchanged data is published anew."""
 
 LOAD_SUMMARY = """
@@ -49,7 +49,6 @@ select
     last_load.source,
     last_load.table_name,
     last_load.status,
-    last_load.status = 'held' as is_held,
     last_load.last_load_at,
     last_load.last_promoted_at,
     coalesce(present.row_count, 0) as row_count,
@@ -69,7 +68,6 @@ LOAD_SUMMARY_SPEC = {
     "source": "Name of the source in cem.yml.",
     "table_name": "Table of the source.",
     "status": "Status of the last load: promoted, held, released or discarded.",
-    "is_held": "Whether the last load is held back, so that the marts show the table as it was before.",
     "last_load_at": "When the last load that brought something ended, UTC.",
     "last_promoted_at": "When rows were last let through, UTC.",
     "row_count": "Rows of the table that the marts are built from, without deleted ones.",

@@ -74,6 +74,12 @@ def column_names(table: Table, headers: Sequence[str | None], place: str) -> lis
     for name in names:
         folded = unicodedata.normalize("NFKC", name).casefold()
         if folded in seen:
+            if looks_like_data(names):
+                raise SourceError(
+                    f"{named(table)}: two of the {len(names)} columns of {place} have the same name, and the first "
+                    "line looks like data, not names. Deliver it with its header line, or declare `header: false` "
+                    "and `names` in cem.yml"
+                )
             raise SourceError(
                 f"{named(table)}: columns '{seen[folded]}' and '{name}' of {place} have the same name; "
                 "rename one of them in the source"
@@ -90,9 +96,25 @@ def renamed(columns: Sequence[str], names: Sequence[str]) -> str:
     return ", ".join(f"{identifier(column)} as {identifier(name)}" for column, name in pairs)
 
 
+_DATA = re.compile(r"@|\d\D{0,2}\d\D{0,2}\d\D{0,2}\d\D{0,2}\d|^[\W\d]*\d[\W\d]*$")
+"""What a name of a column hardly has and a value often: an `@`, five digits nearly in a row, nothing but digits."""
+
+
+def looks_like_data(names: Iterable[str]) -> bool:
+    """Whether the names of columns seem to be the first row of a file that came without its header line."""
+    return any(_DATA.search(name) for name in names)
+
+
 def missing_text(table: Table, missing: Iterable[str], present: Sequence[str], place: str) -> str:
     """What to say when mapped columns are not there."""
     parts = []
+    if looks_like_data(present):
+        # Whatever stands there may be of a person: nothing of it is told.
+        return (
+            f"{named(table)}: {place} has no column {', '.join(map(repr, missing))}, which cem.yml uses; it has "
+            f"{len(present)} columns that are not known: the first line looks like data, not names. Deliver it with "
+            "its header line, or declare `header: false` and `names` in cem.yml"
+        )
     for name in missing:
         close = closest(name, present)
         parts.append(f"'{name}'" + (f" (did you mean '{close}'?)" if close else ""))
@@ -108,7 +130,14 @@ def first_line(error: duckdb.Error) -> str:
 
 
 def without_secrets(text: str, secret: str) -> str:
-    """A text without a connection string, wherever it comes from."""
+    """A text without a connection string, wherever it comes from.
+
+    A password with an `@` that nobody escaped: a driver takes what follows the first one for the host, and says so.
+    """
     cleaned = text.replace(secret, "***") if secret else text
-    cleaned = re.sub(r"://[^@\s]*@", "://***@", cleaned)
+    cleaned = re.sub(r"://\S*@", "://***@", cleaned)
+    _, _, rest = secret.partition("://")
+    user, _, _ = rest.rpartition("@")
+    for start in [position + 1 for position, sign in enumerate(user) if sign == "@"]:
+        cleaned = cleaned.replace(f"{user[start:]}@", "***@")
     return re.sub(r"(?i)(password|passwd|pwd)\s*=\s*('[^']*'|\S+)", r"\1=***", cleaned)

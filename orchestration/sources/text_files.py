@@ -12,6 +12,7 @@ import fnmatch
 import gzip
 import hashlib
 import logging
+import re
 import shutil
 import zipfile
 import zlib
@@ -32,6 +33,8 @@ UTF8 = frozenset({"utf-8", "utf-8-sig", "ascii"})
 
 BROKEN_BYTE = "\ufdd0"
 """Stands before each byte of a text that is not UTF-8, written as `\\xE9`: a character that no text holds."""
+
+BROKEN_MARK = BROKEN_BYTE.encode()
 
 SHOWN_LINES = 10
 """Lines that are not UTF-8 named in the log; the rows are in quarantine with their file and number."""
@@ -198,6 +201,8 @@ def _needs_recoding(table: Table, file: SourceFile) -> bool:
         raise _undecodable(table, file, 0)
     if start == codecs.BOM_UTF8:
         return True
+    if table.format == "jsonl" and _has_half_character(file.path):
+        return True
     return undecodable_offset(file.path) is not None
 
 
@@ -233,6 +238,7 @@ def _mend(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) 
     """
     header = 1 if table.format == "csv" and table.header else 0
     broken: list[int] = []
+    half: list[int] = []
     first, number, beyond_ascii, offset = 0, 0, 0, 0
     for number, line in enumerate(packed, start=1):
         content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -244,14 +250,37 @@ def _mend(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) 
                 first = first if broken else offset + len(line) - len(content) + error.start
                 broken.append(number)
                 content = content.decode(errors=BROKEN_BYTE).encode()
+        if table.format == "jsonl":
+            content, halves = _ESCAPE.subn(_whole, content) if _HALF.search(content) else (content, 0)
+            half += [number] * bool(halves and BROKEN_MARK in content)
         target.write(content)
         offset += len(line)
     is_mostly_wrong = len(broken) > 1 and 2 * len(broken) >= beyond_ascii and "encoding" not in table.model_fields_set
     if broken and (broken[0] <= header or len(broken) >= number - header or is_mostly_wrong):
         raise _undecodable(table, file, first)
-    if broken:
-        lines = ", ".join(map(str, broken[:SHOWN_LINES])) + (", …" if len(broken) > SHOWN_LINES else "")
-        log.warning("%s: %s is not UTF-8 in line %s; it goes to quarantine", named(table), file.label, lines)
+    for wrong, what in ((broken, "is not UTF-8"), (half, "has half a character")):
+        if wrong:
+            lines = ", ".join(map(str, wrong[:SHOWN_LINES])) + (", …" if len(wrong) > SHOWN_LINES else "")
+            log.warning("%s: %s %s in line %s; it goes to quarantine", named(table), file.label, what, lines)
+
+
+def _has_half_character(path: Path) -> bool:
+    r"""Whether a file of JSON has escapes such as `\ud83d`, of which only a pair makes a character."""
+    with path.open("rb") as handle:
+        return any(_HALF.search(line) for line in handle)
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    """An escape as it is, or, where it is half a character, as the text of it behind the mark."""
+    found = escape[0]
+    is_half = len(found) == len(b"\\ud83d") and _HALF.match(found)
+    return BROKEN_MARK + b"\\" + found if is_half else found
+
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+_ESCAPE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL)
+"""An escape of JSON, two of them where they make one character."""
 
 
 def _marked(error: UnicodeError) -> tuple[str, int]:

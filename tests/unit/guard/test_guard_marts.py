@@ -114,6 +114,14 @@ def test_a_wrong_kpi_is_found_and_named(shop: Shop, change: dict[str, object], r
     assert found[rule].sample_keys[-1].startswith(f"{metric} / month / gregorian / 2024-01-01 / all / all")
 
 
+@pytest.mark.parametrize("name", ["ada@example.org", "+49 170 1234567", "crm:0049-170-1234567", "۰۹۱۲۳۴۵۶۷۸۹"])
+def test_a_wrong_row_that_is_named_like_a_person_is_told_by_its_number(shop: Shop, name: str):
+    build(shop, {"metric": name, "value": -1.0})
+    [result] = broken(shop).values()
+    assert [sample.split()[0] for sample in result.sample_keys] == ["row"]
+    assert name not in str(result)
+
+
 def test_suppressed_values_and_rounding_are_no_errors(shop: Shop):
     build(
         shop,

@@ -69,11 +69,11 @@ def test_the_load_summary_counts_without_personal_data(warehouse, settings, read
     publish(warehouse, settings, "run-1", marts)
 
     assert read(
-        "select source, table_name, status, is_held, last_load_at::text, last_promoted_at::text, row_count, "
+        "select source, table_name, status, last_load_at::text, last_promoted_at::text, row_count, "
         "promoted, quarantined, deduplicated, quarantine_open from cem.ops.load_summary"
     ) == [
-        ("crm", "people", "held", True, "2024-05-02 01:01:00", "2024-05-01 01:01:00", 199, 0, 0, 0, 1),
-        ("help", "tickets", "promoted", False, "2024-05-02 01:02:00", "2024-05-02 01:02:00", 0, 5, 0, 1, 0),
+        ("crm", "people", "held", "2024-05-02 01:01:00", "2024-05-01 01:01:00", 199, 0, 0, 0, 1),
+        ("help", "tickets", "promoted", "2024-05-02 01:02:00", "2024-05-02 01:02:00", 0, 5, 0, 1, 0),
     ]
 
 

@@ -17,6 +17,7 @@ from orchestration.settings import Settings, Table
 from orchestration.sources.errors import SourceError
 from orchestration.sources.extract import Extracted, extract_table
 from orchestration.sources.mapping import mapped_select
+from orchestration.sources.reading import without_secrets
 
 WriteConfig = Callable[[str], Settings]
 
@@ -416,6 +417,52 @@ def test_a_file_that_is_not_as_declared_is_refused_by_name(shop: Shop, name: str
     assert str(caught.value).startswith("shop.things: ")
     assert told in str(caught.value)
     assert shop.con.execute("from duckdb_tables() where schema_name = 'candidate_shop'").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "line", ["o1,ada@example.org,paid", "o1,Ada Secret,+49 170 1234567", "o1,Ada Secret,12.50", "o1,Ada S,Ada S,7"]
+)
+def test_a_file_without_its_header_line_is_refused_without_a_word_of_its_first_row(shop: Shop, line: str) -> None:
+    shop.write("a.csv", f"{line}\n{line}\n".encode())
+    shop.declare("a.csv", "key: id")
+
+    with pytest.raises(SourceError, match="the first line looks like data, not names") as caught:
+        shop.extract()
+
+    assert not [value for value in line.split(",") if len(value) > 1 and value in str(caught.value)]
+
+
+def test_half_a_character_in_json_is_kept_in_its_row(shop: Shop) -> None:
+    shop.write(
+        "a.jsonl",
+        b'{"id": "1", "name": "\\ud83d\\ude00"}\n{"id": "2", "name": "a\\ud83d"}\n'
+        b'{"id": "3", "name": "\\\\ud83d"}\n{"id": "4", "name": "\\ude00b\\ud83d\\ud83d\\ude00"}\n',
+    )
+    shop.declare("a.jsonl", "key: id")
+
+    shop.extract()
+
+    found = shop.con.execute("select id, name from candidate_shop.things order by id").fetchall()
+    assert found == [
+        ("1", "\U0001f600"),
+        ("2", "a\ufdd0\\ud83d"),
+        ("3", "\\ud83d"),
+        ("4", "\ufdd0\\ude00b\ufdd0\\ud83d\U0001f600"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'connection to "postgres://me:pa@ss@host:5432/db" failed',
+        'could not translate host name "ss@host" to address: Name or service not known',
+        "postgres://me:pa@ss@host:5432/db",
+        "password=pa@ss host=host",
+    ],
+)
+def test_no_part_of_a_password_is_told(said: str) -> None:
+    told = without_secrets(said, "postgres://me:pa@ss@host:5432/db")
+    assert "pa@" not in told and "ss@" not in told
 
 
 @pytest.mark.parametrize("encoding", ["", "encoding: utf-8"])
