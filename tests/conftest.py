@@ -8,10 +8,14 @@ from pathlib import Path
 from textwrap import dedent
 
 import duckdb
+import hypothesis
 import pytest
 
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import connect, install_extensions
+
+hypothesis.settings.register_profile("deep", max_examples=3000, print_blob=True)
+"""For hours of searching by hand: `pytest --hypothesis-profile=deep`."""
 
 WriteConfig = Callable[[str], Settings]
 

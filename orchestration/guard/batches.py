@@ -277,8 +277,8 @@ def mart_batches(con: duckdb.DuckDBPyConnection, settings: Settings, suites: lis
             con.execute(f"create or replace temp view {view} as select *{replaced}, {row} as _row from {relation}")
             compiled = compile_suite(compiled_folder(settings), suite, describe(con, view), trusted=True)
             key = [f"coalesce({identifier(column)}::varchar, '-')" for column in suite.key]
-            number = "'row ' || _row"
-            sample = _named(f"concat_ws(' / ', {', '.join(key)})", number) if key else number
+            place = "'row ' || _row"
+            sample = _named(f"concat_ws(' / ', {', '.join(key)})", place) if key else place
             batches.append(Batch(compiled=compiled, relation=view, sample=sample))
         yield batches
     finally:

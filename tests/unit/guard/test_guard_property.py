@@ -15,6 +15,9 @@ from orchestration.guard.results import GuardError
 from orchestration.settings import Settings
 from orchestration.warehouse import BOOKKEEPING
 
+EXAMPLES = settings().max_examples // 6
+"""Histories: 16 where hypothesis looks at 100 examples, its default."""
+
 TEXTS = st.one_of(
     st.none(),
     st.sampled_from(["o1", "o2", "o3", "o4", "", " ", "\x00", "'", '"', "NaN", "-1", "12.5", "2024-01-01", "سارا"]),
@@ -97,7 +100,7 @@ def act(shop: Shop, step: str) -> None:
 
 
 @given(steps=STEPS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_row_is_lost_or_doubled(settings: Settings, compiled: Path, steps: list[tuple[str, object]]):
     with duckdb.connect() as con:
         con.execute("set threads = 1")
