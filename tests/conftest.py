@@ -1,4 +1,4 @@
-"""Fixtures that tests of all parts share: a configuration on disk, a warehouse, its extensions."""
+"""Fixtures that tests of all parts share: a configuration on disk, a warehouse, its extensions, the demo company."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from textwrap import dedent
 import duckdb
 import hypothesis
 import pytest
+from demo_company import Installation, first_run, later_run
 
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import connect, install_extensions
@@ -55,6 +56,18 @@ def warehouse(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     con = connect(home / "warehouse.duckdb", home / "extensions", "1GB", 2)
     yield con
     con.close()
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The demo company after its first run. For tests of the group `daily_run`, which copy what they change."""
+    return first_run(tmp_path_factory.mktemp("company"))
+
+
+@pytest.fixture(scope="session")
+def later_company(company: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The demo company after a run some weeks later."""
+    return later_run(company, tmp_path_factory.mktemp("later_company"))
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ class Job:
 
 
 START_SECONDS = 2.0
+"""What the start of a run that nobody watched is taken to need."""
 
 
 def pieces_of(lines: Iterable[str]) -> list[Piece]:

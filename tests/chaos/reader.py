@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 1.0
 
 
 def main(folder, stop):
