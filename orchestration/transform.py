@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,8 +70,11 @@ _manifests: dict[str, Manifest] = {}
 
 
 def manifest_path(settings: Settings) -> Path:
-    """Where the prepared manifest of this configuration is."""
-    return target_path(settings) / "manifest.json"
+    """Where the prepared manifest of this configuration is: a copy, because dbt writes its own anew in each run.
+
+    A run that is killed meanwhile leaves half of dbt's, which could not be read again.
+    """
+    return settings.home / "dbt" / "manifest.json"
 
 
 def target_path(settings: Settings) -> Path:
@@ -124,6 +128,9 @@ def prepare(settings: Settings) -> Path:
     if not (manifest_path(settings).exists() and stamp.exists() and stamp.read_text() == fingerprint):
         stamp.unlink(missing_ok=True)
         _manifests[fingerprint] = _call(settings, ["parse"], None)
+        draft = manifest_path(settings).with_suffix(".tmp")
+        shutil.copyfile(target_path(settings) / "manifest.json", draft)
+        draft.replace(manifest_path(settings))
         stamp.write_text(fingerprint)
     return manifest_path(settings)
 

@@ -1,6 +1,7 @@
 """What the Dagster UI shows: each asset in its stage, described by its grain, with its checks; the schedule."""
 
 import json
+import os
 
 import dagster as dg
 import pytest
@@ -10,7 +11,7 @@ from orchestration.guard.suites import mart_suites
 from orchestration.publication import mart_specs
 from orchestration.settings import load_settings
 from orchestration.stages import STAGES
-from orchestration.transform import load_manifest
+from orchestration.transform import load_manifest, prepare, target_path
 
 CONFIG = """
 company: Test
@@ -41,6 +42,13 @@ def graph(defs):
 def test_every_published_mart_is_guarded(settings, defs):
     published = {mart.name for mart in mart_specs(load_manifest(settings))}
     assert {suite.name for suite in mart_suites()} == published, "one expectations/marts/<mart>.json per published mart"
+
+
+def test_half_a_manifest_that_a_killed_run_left_stops_no_later_one(settings, defs):
+    left = target_path(settings) / "manifest.json"
+    os.truncate(left, left.stat().st_size // 2)
+    prepare(settings)
+    assert load_manifest(settings)["nodes"]
 
 
 def own_assets(graph):
