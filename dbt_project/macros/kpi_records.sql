@@ -1,13 +1,13 @@
 {#-
     A query for the records behind a figure, with those that could not be counted (`is_counted` false).
 
-    All arguments but the metric and the length of the period are optional: without `period_start` the records of
-    every period come, beside the first day of the period they count in.
+    All arguments but the metric are optional: what is left out is not chosen, and stands beside each record, which
+    comes once for every period it counts in. A `slice` without its value gives the records by value.
     For example, in `dbt show --inline`:
 
         {{ kpi_records('csat', 'jalali', 'month', '2025-05-22', 'channel', 'email') }}
 -#}
-{% macro kpi_records(metric, calendar, period_grain, period_start=none, slice='all', slice_value='all') -%}
+{% macro kpi_records(metric, calendar=none, period_grain=none, period_start=none, slice='all', slice_value=none) -%}
 {%- set declared = kpi_metrics() | selectattr('metric', 'equalto', metric) | list -%}
 {%- if not declared -%}
     {{ exceptions.raise_compiler_error(
@@ -21,7 +21,10 @@
     ) }}
 {%- endif -%}
 select
+    periods.calendar,
+    periods.period_grain,
     periods.period_start,
+    {% if slice == 'all' %}'all'{% else %}records.{{ slice }}{% endif %} as slice_value,
     {%- if kind == 'transition' %}
     records.record_key,
     records.customer_id,
@@ -53,12 +56,16 @@ inner join {{ ref('dim_period') }} as periods
     {%- endif %}
 where
     records.metric = '{{ declared[0].records_metric or metric }}'
+    {%- if calendar is not none %}
     and periods.calendar = '{{ calendar }}'
+    {%- endif %}
+    {%- if period_grain is not none %}
     and periods.period_grain = '{{ period_grain }}'
+    {%- endif %}
     {%- if period_start is not none %}
     and periods.period_start = date '{{ period_start }}'
     {%- endif %}
-    {%- if slice != 'all' %}
+    {%- if slice != 'all' and slice_value is not none %}
     and records.{{ slice }} = '{{ slice_value | replace("'", "''") }}'
     {%- endif %}
 {%- endmacro %}
