@@ -29,6 +29,9 @@ from orchestration.warehouse import (
 
 Command = Callable[[argparse.Namespace], int]
 
+NAME_WIDTH = 33
+"""Characters for the name of a figure in a list."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -176,6 +179,24 @@ def _query(options: argparse.Namespace) -> int:
     return 0
 
 
+def _metrics(options: argparse.Namespace) -> int:
+    from orchestration.semantic import Question, SemanticError, SemanticLayer
+
+    layer = SemanticLayer(load_settings())
+    try:
+        if not options.figures:
+            _say("\n".join(f"{name:<{NAME_WIDTH}}  {label}" for name, label in layer.figures().items()))
+        elif options.dimensions:
+            _say("\n".join(layer.dimensions(options.figures)))
+        else:
+            question = Question(options.figures, options.by, options.where)
+            _say(layer.sql(question) if options.sql else str(layer.answer(question)))
+    except SemanticError as error:
+        _say(f"cem: {error}", sys.stderr)
+        return 2
+    return 0
+
+
 def _loads(options: argparse.Namespace) -> int:
     from orchestration import guard
     from orchestration.guard import pages
@@ -315,6 +336,12 @@ def _parser() -> argparse.ArgumentParser:
     dbt.add_argument("arguments", nargs=argparse.REMAINDER)
     query = add("query", _query, "Run a query on the published marts.")
     query.add_argument("sql")
+    metrics = add("metrics", _metrics, "Ask the semantic layer of the warehouse; without figures, list them.")
+    metrics.add_argument("figures", nargs="*", help="names, such as csat fcr_7d")
+    metrics.add_argument("--by", action="append", default=[], help="dimension, such as metric_time__month")
+    metrics.add_argument("--where", action="append", default=[], help="condition, in MetricFlow's words")
+    metrics.add_argument("--dimensions", action="store_true", help="only list what these figures can be cut by")
+    metrics.add_argument("--sql", action="store_true", help="only show the query")
     _add_guard_commands(add)
     restore = add("restore", _restore, "Put the last good snapshot in the place of a damaged warehouse.")
     restore.add_argument("--list", action="store_true", help="only list the snapshots that can be read")

@@ -5,6 +5,7 @@ import pytest
 from demo_company import cem
 from kpi_recomputation import Rules, disagreements, facts_of, recompute
 
+from orchestration.semantic import Question, SemanticLayer
 from orchestration.settings import load_settings
 from orchestration.sources.staging import setting_values
 
@@ -70,6 +71,39 @@ def test_every_month_of_every_kpi_agrees_with_a_recomputation(company):
         figures = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     rules = Rules(setting_values(settings), as_of, frozenset({"month", "all"}), frozenset({"all", "channel"}))
     assert disagreements(figures, recompute(facts_of(home / "warehouse.duckdb"), rules))[:5] == []
+
+
+def test_the_semantic_layer_gives_the_same_figures_by_month_and_channel(company):
+    home, _ = company
+    settings = load_settings(home.parent / "cem.yml", home)
+    layer = SemanticLayer(settings)
+    asked = {
+        "csat": "survey_record",
+        "ces": "survey_record",
+        "fcr_7d": "ticket_record",
+        "net_sentiment": "mention_record",
+    }
+    asked |= {"first_response_minutes": "ticket_record", "survey_response_rate": "contact_record"}
+    ratios = published(
+        home,
+        "select metric from marts.dim_metric where period_kind = 'flow' and metric not like '%weighted' "
+        "and interval_kind not in ('order_statistic', 'kaplan_meier', 'poisson')",
+    )
+    assert layer.figures().keys() == {metric for (metric,) in ratios}
+    for figure, records in asked.items():
+        for slice_, dimension in (("all", ()), ("channel", (f"{records}__channel",))):
+            rows = layer.answer(Question([figure], ["metric_time__month", *dimension])).fetchall()
+            found = {(month.date(), *rest[:-2]): (rest[-2], rest[-1]) for month, *rest in rows if rest[-1]}
+            cells = published(
+                home,
+                f"select period_start, slice_value, value, n from marts.mart_kpi where metric = '{figure}' and "
+                f"period_grain = 'month' and calendar = 'gregorian' and slice = '{slice_}' and n > 0",
+            )
+            wanted = {(start, value)[: 1 + len(dimension)]: (figure_, n) for start, value, figure_, n in cells}
+            assert found.keys() == wanted.keys()
+            assert len(wanted) >= 12
+            for cell, (value, n) in wanted.items():
+                assert found[cell] == (pytest.approx(value), n)
 
 
 def test_identity_joins_records_without_losing_any(company):
