@@ -207,8 +207,32 @@ class Guard(Part):
     columns: Literal["learnt", "off"] = "learnt"
 
 
+Strategy = Literal["most_recent", "most_frequent", "source_priority", "most_complete"]
+"""Which of several values of an attribute survives: that of the record that changed last, that of most records, that of
+the most trusted source, or that of the record that knows most about its person."""
+
+
+class Survivorship(Part):
+    """Which of the values that a customer's records know survives, by attribute.
+
+    What a strategy leaves open goes to the record that changed last.
+    """
+
+    name: Strategy = "most_recent"
+    email: Strategy = "most_recent"
+    phone: Strategy = "most_recent"
+    gender: Strategy = "most_recent"
+    birth_date: Strategy = "most_recent"
+    city: Strategy = "most_recent"
+    region: Strategy = "most_recent"
+    country: Strategy = "most_recent"
+    segment: Strategy = "most_recent"
+    language: Strategy = "most_recent"
+    account_key: Strategy = "most_recent"
+
+
 class Identity(Part):
-    """Limits of linking records to customers.
+    """Limits of linking records to customers, and which of their values survive.
 
     Attributes:
         hub_max_records: A mail or phone shared by more records is a hub (a shop's phone) and links nobody.
@@ -217,6 +241,8 @@ class Identity(Part):
             many is wrong; of all, far fewer.
         review_probability: Pairs at least so probable, but not linked, wait for a person's look.
         max_customer_records: A group of more records is taken apart along its weakest ties; nobody has as many.
+        survivorship: Which of several values of a customer survives.
+        trusted_sources: Sources for the strategy `source_priority`, most trusted first; others come after them.
         default_country: Country of phone numbers written without one.
         role_mailboxes: Local parts of mail addresses that belong to a role, not to a human.
     """
@@ -226,6 +252,8 @@ class Identity(Part):
     link_probability: float = Field(default=0.99, gt=0.5, lt=1)
     review_probability: float = Field(default=0.5, gt=0, lt=1)
     max_customer_records: int = Field(default=200, ge=2)
+    survivorship: Survivorship = Survivorship()
+    trusted_sources: Texts = ()
     default_country: str = Field(default="US", pattern=r"^[A-Z]{2}$")
     role_mailboxes: Texts = (
         "abuse",

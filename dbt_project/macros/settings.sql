@@ -35,3 +35,7 @@
 {% macro feedback_contact_hours() %}{{ return(setting('feedback_contact_hours')) }}{% endmacro %}
 
 {% macro feedback_close_days() %}{{ return(setting('feedback_close_days')) }}{% endmacro %}
+
+{% macro survivorship() %}{{ return(setting('survivorship')) }}{% endmacro %}
+
+{% macro trusted_sources() %}{{ return(setting('trusted_sources')) }}{% endmacro %}

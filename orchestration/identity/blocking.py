@@ -9,6 +9,8 @@ Belongs here: the keys, and the pairs they make. Does not belong here: weighing 
 
 from __future__ import annotations
 
+import hashlib
+
 import duckdb
 
 BLOCK_MAX_RECORDS = 20
@@ -20,6 +22,7 @@ MIN_MAILBOX_LETTERS = 6
 
 KEYS: dict[str, tuple[str, ...]] = {
     "national id": ("national_id",),
+    "digits of national id": ("array_to_string(list_sort(string_split(national_id, '')), '')",),
     "phone": ("right(phone, 8)",),
     "mailbox": (f"case when length(mailbox) >= {MIN_MAILBOX_LETTERS} then mailbox end",),
     "name": ("name_skeleton",),
@@ -31,6 +34,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "given name and birth date": ("given_skeleton", "birth"),
     "postal code and birth date": ("postal_code", "birth"),
     "house and birth date": ("house", "birth"),
+    "city and birth date": ("city", "birth"),
+    "city and street": ("city", "street"),
     "family name and postal code": ("family_skeleton", "postal_code"),
     "given name and postal code": ("given_skeleton", "postal_code"),
     "family name and street": ("family_skeleton", "street"),
@@ -39,6 +44,10 @@ KEYS: dict[str, tuple[str, ...]] = {
 """Expressions over the columns of a record; a key with a missing part is no key.
 
 Chosen so that a pair survives the loss or a slip in any two of name, birth date, address, mail and phone."""
+
+
+SIGNATURE = f"{BLOCK_MAX_RECORDS}:{hashlib.sha256(repr(KEYS).encode()).hexdigest()[:16]}"
+"""Changes whenever equal records could meet otherwise."""
 
 
 def block_records(con: duckdb.DuckDBPyConnection, records: str, target: str) -> None:

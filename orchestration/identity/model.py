@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestration.identity.normalise import MIN_TYPO_LETTERS
+from orchestration.identity.normalise import MIN_TWO_TYPOS_LETTERS, MIN_TYPO_LETTERS
 
 DEFAULT_MODEL = Path(__file__).with_name("default_model.json")
 """The model a warehouse starts with: estimates, learnt from no data, of how often people and clerks err and of how many
@@ -84,7 +84,8 @@ def _fits(one: str, other: str) -> str:
     return (
         f"case when is_persian_l = is_persian_r then {form(a, '_fold')} = {form(b, '_fold')}"
         f" or (least(length({a}), length({b})) >= {MIN_TYPO_LETTERS} and abs(length({a}) - length({b})) <= 2"
-        f" and {ending} and (damerau_levenshtein({a}, {b}) <= 1 or jaro_winkler_similarity({a}, {b}) >= 0.92))"
+        f" and {ending} and damerau_levenshtein({a}, {b}) <="
+        f" case when least(length({a}), length({b})) >= {MIN_TWO_TYPOS_LETTERS} then 2 else 1 end)"
         f" else {form(a, '_skeleton')} = {form(b, '_skeleton')} and length({form(a, '_skeleton')}) >= 2 end"
     )
 
@@ -98,6 +99,19 @@ _PARTIAL = (
     f" or ({_fits('given_l', 'family_r')}))"
     " or (length(given_l) = 1 or length(given_r) = 1)"
     f" and left(given_skeleton_l, 1) = left(given_skeleton_r, 1) and ({_FAMILY})"
+)
+
+_ONE_MAILBOX_NAME = "(mailbox_l = mailbox_r and length(mailbox_l) >= 6)"
+# Numbers part namesakes at one provider: a slip is one of letters.
+_MAILBOX_SLIP = (
+    "(least(length(mailbox_l), length(mailbox_r)) >= 6 and split_part(email_l, '@', 2) = split_part(email_r, '@', 2)"
+    " and regexp_replace(mailbox_l, '[^0-9]', '', 'g') = regexp_replace(mailbox_r, '[^0-9]', '', 'g')"
+    " and damerau_levenshtein(mailbox_l, mailbox_r) <= 1)"
+)
+# Namesakes have such mailboxes at every provider; what the name has said is not said again.
+_MADE_OF_NAME = (
+    "(regexp_replace(mailbox_l, '[^0-9]', '', 'g') = '' and length(family_l) >= 3"
+    " and (contains(mailbox_l, family_l) or contains(mailbox_l, family_fold_l)))"
 )
 
 COMPARISONS: tuple[Comparison, ...] = (
@@ -119,16 +133,12 @@ COMPARISONS: tuple[Comparison, ...] = (
     ),
     Comparison(
         "email",
-        "email_l is null or email_r is null",
+        f"email_l is null or email_r is null or email_l != email_r and ({_ONE_MAILBOX_NAME} or {_MAILBOX_SLIP})"
+        f" and {_MADE_OF_NAME}",
         (
             Level("same mailbox", "email_l = email_r"),
-            Level("same mailbox name, other provider", "mailbox_l = mailbox_r and length(mailbox_l) >= 6"),
-            Level(
-                "one slip apart",
-                "least(length(mailbox_l), length(mailbox_r)) >= 6"
-                " and split_part(email_l, '@', 2) = split_part(email_r, '@', 2)"
-                " and damerau_levenshtein(mailbox_l, mailbox_r) <= 1",
-            ),
+            Level("same mailbox name, other provider", _ONE_MAILBOX_NAME),
+            Level("one slip apart", _MAILBOX_SLIP),
         ),
     ),
     Comparison(
@@ -263,7 +273,9 @@ class Model:
         import hashlib
 
         content = json.dumps(
-            [self.partners, self.m, self.u, self.rare, self.frequencies], sort_keys=True, ensure_ascii=False
+            [repr(COMPARISONS), self.partners, self.m, self.u, self.rare, self.frequencies],
+            sort_keys=True,
+            ensure_ascii=False,
         )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 

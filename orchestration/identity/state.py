@@ -11,6 +11,7 @@ from typing import Protocol
 
 import duckdb
 
+from orchestration.identity import blocking
 from orchestration.identity.model import Model, order_of
 
 RULES_VERSION = "2"
@@ -254,7 +255,8 @@ def fingerprint(settings: IdentitySettings, model: Model, records: int) -> str:
         f"rules={RULES_VERSION};duckdb={duckdb.__version__};records={settings.hub_max_records};"
         f"names={settings.hub_max_names};country={settings.default_country};mailboxes={mailboxes};"
         f"link={settings.link_probability};review={settings.review_probability};"
-        f"customer={settings.max_customer_records};model={model.signature};order={order_of(records)}"
+        f"customer={settings.max_customer_records};model={model.signature};"
+        f"blocks={blocking.SIGNATURE};order={order_of(records)}"
     )
 
 

@@ -271,6 +271,8 @@ def setting_values(settings: Settings) -> dict[str, Any]:
         "self_service_days": settings.kpis.self_service_days,
         "feedback_contact_hours": settings.kpis.feedback_contact_hours,
         "feedback_close_days": settings.kpis.feedback_close_days,
+        "survivorship": settings.identity.survivorship.model_dump(),
+        "trusted_sources": list(settings.identity.trusted_sources),
     }
 
 

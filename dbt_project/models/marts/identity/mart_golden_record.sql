@@ -1,0 +1,18 @@
+with survived as (
+    select * from {{ ref('int_customer_value__survived') }}
+),
+
+final as (
+    select
+        concat(customer_id, ':', attribute) as golden_value_key,
+        customer_id,
+        attribute,
+        source,
+        person_key,
+        rule,
+        value_count,
+        record_count
+    from survived
+)
+
+select * from final
