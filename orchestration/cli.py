@@ -282,6 +282,15 @@ def _identity(options: argparse.Namespace) -> int:
             for one, other, probability in decisions.waiting(con, options.limit):
                 _say(f"{probability:7.2%}  {one}  {other}")
             return 0
+        if options.action == "sample":
+            for one, other, evidence in decisions.sample(con, options.limit):
+                _say(f"{one}  {other}  {evidence}")
+            return 0
+        if options.action == "judge":
+            decisions.judge(con, options.first, options.second, options.by, is_same=options.verdict == "same")
+            builds.forget(con)
+            _say("Kept; mart_identity_health counts it from the next run on.")
+            return 0
         if options.action == "train":
             model = train_model(con, settings.identity_model)
             _say(f"Trained on {model.about['records']:,} records; review {settings.identity_model}.")
@@ -359,6 +368,13 @@ def _add_identity_commands(add: Callable[[str, Command, str], argparse.ArgumentP
     actions.add_parser("train", help="learn the model anew from the records of the last run")
     review = actions.add_parser("review", help="pairs of records that may be one human, most probable first")
     review.add_argument("--limit", type=int, default=20)
+    sample = actions.add_parser("sample", help="links to judge, in random order: how many of all are right?")
+    sample.add_argument("--limit", type=int, default=20)
+    judge = actions.add_parser("judge", help="say whether a link of the sample is right; changes no link")
+    judge.add_argument("first", help="source:record id")
+    judge.add_argument("second", help="source:record id")
+    judge.add_argument("verdict", choices=("same", "different"))
+    judge.add_argument("--by", required=True, help="your name, for the record")
     for action, text in (
         ("force", "two records are one human, whatever the rules say"),
         ("forbid", "two records are two humans; undoes a merge"),

@@ -1,9 +1,10 @@
-"""What people decided: two records are one human, or are not, whatever the rules say.
+"""What people decided: two records are one human, or are not, whatever the rules say; and what they judged.
 
 A decision has a name and a reason, is never deleted, and ends only by another decision on the pair or by being
-undone, with a name and a reason too. The next run of identity applies it.
+undone, with a name and a reason too. The next run of identity applies it. A judgement changes nothing: judgements on a
+random sample of the links estimate how many of all links are right.
 
-Belongs here: keeping decisions, and listing what waits for one. Does not belong here: how a decision weighs against
+Belongs here: keeping both, and listing what waits for one. Does not belong here: how a decision weighs against
 rules (`clusters`).
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import duckdb
 
-from orchestration.identity.resolution import DOUBTFUL
 from orchestration.identity.state import ensure_schema
 from orchestration.identity.weighing import to_probability_sql
 from orchestration.warehouse import new_load_id, utc_now
@@ -60,12 +60,57 @@ def waiting(con: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[str, str, 
     return con.execute(
         f"""
         select person_key_a, person_key_b, {to_probability_sql("bits")}
-        from ({DOUBTFUL})
+        from identity.doubtful
         order by bits desc, 1, 2
         limit ?
         """,
         [limit],
     ).fetchall()
+
+
+def sample(con: duckdb.DuckDBPyConnection, limit: int) -> list[tuple[str, str, str]]:
+    """The next links to judge: two keys of records, and what ties them.
+
+    Links come in the order of a hash of their keys, so whatever was judged from the top is a simple random sample of
+    all links, and stays one as links come and go.
+    """
+    ensure_schema(con)
+    return con.execute(
+        """
+        select person_key_a, person_key_b, evidence
+        from identity.linked
+        anti join identity.judgement using (person_key_a, person_key_b)
+        order by md5(person_key_a || ' ' || person_key_b)
+        limit ?
+        """,
+        [limit],
+    ).fetchall()
+
+
+def judge(con: duckdb.DuckDBPyConnection, one: str, other: str, by: str, *, is_same: bool) -> None:
+    """Keep what somebody found about a link of the sample; a later judgement on the pair replaces it.
+
+    Args:
+        con: The warehouse.
+        one: Key of one record: source and id.
+        other: Key of the other.
+        by: Who judged.
+        is_same: Whether the two are one human.
+
+    Raises:
+        DecisionError: The two are not linked, or the name is missing.
+    """
+    ensure_schema(con)
+    a, b = sorted((one, other))
+    if not by.strip():
+        raise DecisionError("a judgement needs the name of who judges")
+    linked = con.execute(
+        "select count(*) from identity.linked where person_key_a = ? and person_key_b = ?", [a, b]
+    ).fetchall()[0][0]
+    if not linked:
+        raise DecisionError(f"{a} and {b} are no link of the sample; `cem identity sample` lists the next ones")
+    con.execute("delete from identity.judgement where person_key_a = ? and person_key_b = ?", [a, b])
+    con.execute("insert into identity.judgement values (?, ?, ?, ?, ?)", [a, b, is_same, by.strip(), utc_now()])
 
 
 def _decide(con: duckdb.DuckDBPyConnection, kind: str, one: str, other: str, by: str, reason: str) -> None:

@@ -28,20 +28,6 @@ COLLECTED = "intermediate.int_person_record__collected"
 UNSHARED = "unshared"
 """Rule of a record that is tied to no other: it is a customer by itself."""
 
-DOUBTFUL = f"""
-    select a.person_key as person_key_a, b.person_key as person_key_b, a.customer_id as customer_id_a,
-        b.customer_id as customer_id_b, pair.bits
-    from identity.pair as pair
-    inner join identity.member as a on pair.record_a = a.record_id
-    inner join identity.member as b on pair.record_b = b.record_id
-    left join identity.decision as decision
-        on least(a.person_key, b.person_key) = decision.person_key_a
-        and greatest(a.person_key, b.person_key) = decision.person_key_b and decision.undone_at is null
-    where pair.verdict in ('{weighing.LINK}', '{weighing.DOUBT}') and a.customer_id != b.customer_id
-        and decision.decision_id is null
-"""
-"""SQL of the review queue: pairs that may be one human, are two customers, and on which nobody has decided."""
-
 FULL_SHARE = 0.1
 """When a larger share of the records changed, everything is done again: following so many changes costs as much."""
 
@@ -638,13 +624,13 @@ def _drop_temporary(con: duckdb.DuckDBPyConnection) -> None:
 def _summary(
     con: duckdb.DuckDBPyConnection, delta: int, changes: stable_ids.Changes, *, is_changed: bool
 ) -> IdentityResult:
-    records, customers, edge_count, hubs, doubtful = con.execute(f"""
+    records, customers, edge_count, hubs, doubtful = con.execute("""
         select
             (select count(*) from identity.member),
             (select count(*) from identity.customer where ended_at is null),
             (select count(*) from identity.edge),
             (select count(*) from identity.hub),
-            (select count(*) from ({DOUBTFUL}))
+            (select count(*) from identity.doubtful)
     """).fetchall()[0]
     return IdentityResult(
         records=records,

@@ -103,6 +103,13 @@ create table if not exists identity.decision (
     undone_at timestamp,
     is_applied boolean not null
 );
+create table if not exists identity.judgement (
+    person_key_a text not null,
+    person_key_b text not null,
+    is_same boolean not null,
+    judged_by text not null,
+    judged_at timestamp not null
+);
 create table if not exists identity.customer (
     customer_id text not null,
     created_by_person_key text not null,
@@ -138,10 +145,39 @@ create table if not exists identity.state (
     name text not null,
     value text not null
 );
+create view if not exists identity.doubtful as
+select a.person_key as person_key_a, b.person_key as person_key_b, a.customer_id as customer_id_a,
+    b.customer_id as customer_id_b, pair.bits
+from identity.pair as pair
+inner join identity.member as a on pair.record_a = a.record_id
+inner join identity.member as b on pair.record_b = b.record_id
+left join identity.decision as decision
+    on least(a.person_key, b.person_key) = decision.person_key_a
+    and greatest(a.person_key, b.person_key) = decision.person_key_b and decision.undone_at is null
+where a.customer_id != b.customer_id and decision.decision_id is null;
+create view if not exists identity.linked as
+with ties as (
+    select record_a, record_b, kind != 'email+phone+name' and not is_name_checked as is_unnamed, true as is_by_rule
+    from identity.edge
+    union all
+    select record_a, record_b, false, false from identity.pair where verdict = 'link'
+)
+select least(a.person_key, b.person_key) as person_key_a, greatest(a.person_key, b.person_key) as person_key_b,
+    a.customer_id,
+    case
+        when not bool_or(is_by_rule) then 'model'
+        when bool_and(is_unnamed) then 'rule'
+        else 'rule and name'
+    end as evidence
+from ties
+inner join identity.member as a on ties.record_a = a.record_id
+inner join identity.member as b on ties.record_b = b.record_id and a.customer_id = b.customer_id
+group by all;
 """
 """One row per: record, phone spelling and region, pair tied by one value, blocked value, record and blocking key,
-weighed pair, record that is tied to another, tie that a guard refused, decision of a person, id ever given, record,
-link and validity range, change of an id, remembered fact. `hash` values are DuckDB's own."""
+weighed pair, record that is tied to another, tie that a guard refused, decision of a person, judgement, id ever given,
+record, link and validity range, change of an id, remembered fact; in the views: pair that waits for a decision, pair
+that is tied and one customer. `hash` values are DuckDB's own."""
 
 TABLES: dict[str, str] = {
     "record": "One row per person record in its normalised form, as the last run saw it.",
@@ -153,10 +189,13 @@ TABLES: dict[str, str] = {
     "component": "One row per record tied to another, with the group it would be in if no guard refused a tie.",
     "refusal": "One row per tie that a guard refused, with the reason.",
     "decision": "One row per decision of a person that two records are, or are not, one human, and its undoing.",
+    "judgement": "One row per pair of a clerical sample that somebody judged: whether the two are one human.",
     "customer": "One row per customer_id ever given, with the record that created it and what became of it.",
     "member": "One row per person record, with its current customer_id.",
     "customer_xref": "One row per link of a person record to a customer and validity range; valid_to NULL is current.",
     "event": "One row per created, merged, split or retired customer_id and run.",
+    "doubtful": "One row per pair of records that may be one human, are two customers, and wait for a decision.",
+    "linked": "One row per pair of records of one customer that a rule or the model ties, with its evidence.",
     "state": "One row per fact remembered between runs, such as the fingerprint of the rules.",
 }
 """What each table of schema `identity` holds, grain first."""

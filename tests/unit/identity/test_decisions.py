@@ -86,3 +86,22 @@ def test_doubtful_pairs_wait_until_somebody_decides(registry: Registry) -> None:
     decisions.forbid(registry.con, "crm:2", "desk:1", by="Mina", reason="asked")
     registry.resolve()
     assert [set(pair[:2]) for pair in decisions.waiting(registry.con, 10)] == [{"crm:1", "desk:1"}]
+
+
+def test_judged_links_are_kept_and_leave_the_sample(registry: Registry) -> None:
+    registry.put("crm:1", full_name="Ali Karimi", email="ali@x.ir")
+    registry.put("web:1", full_name="Ali Karimi", email="ali@x.ir")
+    registry.put("web:2", email="ali@x.ir")
+    registry.put("crm:9", full_name="Sara Ahmadi", email="sara@x.ir")
+    registry.resolve()
+    links = decisions.sample(registry.con, 10)
+    assert len(links) == 2
+    assert {evidence for *_, evidence in links} == {"rule", "rule and name"}
+    one, other, _ = links[0]
+    decisions.judge(registry.con, other, one, "Mina", is_same=True)
+    decisions.judge(registry.con, one, other, "Mina", is_same=False)
+    assert registry.rows("select person_key_a, person_key_b, is_same from identity.judgement") == [(one, other, False)]
+    assert decisions.sample(registry.con, 10) == links[1:]
+    assert not registry.resolve().is_changed
+    with pytest.raises(decisions.DecisionError, match="no link of the sample"):
+        decisions.judge(registry.con, "crm:1", "crm:9", "Mina", is_same=True)

@@ -1,0 +1,153 @@
+with person_links as (
+    select * from {{ ref('int_person__resolved') }}
+),
+
+linked as (
+    select * from {{ source('identity', 'linked') }}
+),
+
+doubtful as (
+    select * from {{ source('identity', 'doubtful') }}
+),
+
+judgements as (
+    select * from {{ source('identity', 'judgement') }}
+),
+
+events as (
+    select * from {{ source('identity', 'event') }}
+),
+
+sized as (
+    select
+        *,
+        count(*) over (partition by customer_id) as customer_records
+    from person_links
+),
+
+match_rates as (
+    select
+        'match_rate' as measure,
+        case when grouping(source) = 1 then 'all' else 'source' end as slice,
+        case when grouping(source) = 1 then 'all' else source end as slice_value,
+        count(*) filter (where customer_records > 1) as numerator,
+        count(*) as denominator
+    from sized
+    group by grouping sets ((source), ())
+    having count(*) > 0
+),
+
+customers as (
+    select
+        customer_id,
+        count(*) as customer_records
+    from person_links
+    group by customer_id
+),
+
+sizes as (
+    select
+        'customer_share' as measure,
+        'records' as slice,
+        case
+            when customer_records <= 5 then cast(customer_records as varchar)
+            when customer_records <= 10 then '6-10'
+            when customer_records <= 20 then '11-20'
+            else '21+'
+        end as slice_value,
+        count(*) as numerator,
+        (select count(*) from customers) as denominator
+    from customers
+    group by slice_value
+),
+
+rules as (
+    select
+        'record_share' as measure,
+        'rule' as slice,
+        rule as slice_value,
+        count(*) as numerator,
+        (select count(*) from person_links) as denominator
+    from person_links
+    group by rule
+),
+
+-- Pairs that wait for a person, of all pairs that are linked or wait.
+doubts as (
+    select
+        'doubtful_share' as measure,
+        'all' as slice,
+        'all' as slice_value,
+        (select count(*) from doubtful) as numerator,
+        (select count(*) from doubtful) + (select count(*) from linked) as denominator
+),
+
+-- Judged links are a simple random sample of all links, and those of one kind of evidence one of that kind.
+judged as (
+    select
+        linked.evidence,
+        judgements.is_same
+    from linked
+    inner join judgements
+        on
+            linked.person_key_a = judgements.person_key_a
+            and linked.person_key_b = judgements.person_key_b
+),
+
+precisions as (
+    select
+        'precision' as measure,
+        case when grouping(evidence) = 1 then 'all' else 'evidence' end as slice,
+        case when grouping(evidence) = 1 then 'all' else evidence end as slice_value,
+        count(*) filter (where is_same) as numerator,
+        count(*) as denominator
+    from judged
+    group by grouping sets ((evidence), ())
+    having count(*) > 0
+),
+
+-- How many ids were created, merged, split or retired on a day, of all such changes of the day.
+changes as (
+    select
+        concat(kind, '_share') as measure,
+        'date' as slice,
+        cast({{ reporting_date('occurred_at') }} as varchar) as slice_value,
+        count(*) as numerator,
+        cast(sum(count(*)) over (partition by {{ reporting_date('occurred_at') }}) as bigint) as denominator
+    from events
+    group by kind, {{ reporting_date('occurred_at') }}
+),
+
+measured as (
+    select * from match_rates
+    union all
+    select * from sizes
+    union all
+    select * from rules
+    union all
+    select * from doubts
+    where denominator > 0
+    union all
+    select * from precisions
+    union all
+    select * from changes
+),
+
+final as (
+    select
+        concat_ws(' ', measure, slice, slice_value) as health_key,
+        measure,
+        slice,
+        slice_value,
+        numerator,
+        denominator,
+        numerator / denominator as value,
+        -- Only the precision is an estimate; the others count everything there is.
+        case when measure = 'precision' then {{ wilson_bound('-', 'numerator / denominator', 'denominator') }} end
+            as ci_low,
+        case when measure = 'precision' then {{ wilson_bound('+', 'numerator / denominator', 'denominator') }} end
+            as ci_high
+    from measured
+)
+
+select * from final
