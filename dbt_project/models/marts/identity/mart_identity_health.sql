@@ -25,15 +25,31 @@ sized as (
     from person_links
 ),
 
-match_rates as (
+matched as (
     select
-        'match_rate' as measure,
-        case when grouping(source) = 1 then 'all' else 'source' end as slice,
-        case when grouping(source) = 1 then 'all' else source end as slice_value,
+        source,
         count(*) filter (where customer_records > 1) as numerator,
         count(*) as denominator
     from sized
-    group by grouping sets ((source), ())
+    group by source
+),
+
+match_rates as (
+    select
+        'match_rate' as measure,
+        'source' as slice,
+        source as slice_value,
+        numerator,
+        denominator
+    from matched
+    union all
+    select
+        'match_rate' as measure,
+        'all' as slice,
+        'all' as slice_value,
+        cast(sum(numerator) as bigint) as numerator,
+        cast(sum(denominator) as bigint) as denominator
+    from matched
     having count(*) > 0
 ),
 
@@ -56,7 +72,7 @@ sizes as (
             else '21+'
         end as slice_value,
         count(*) as numerator,
-        (select count(*) from customers) as denominator
+        cast(sum(count(*)) over () as bigint) as denominator
     from customers
     group by slice_value
 ),
@@ -67,7 +83,7 @@ rules as (
         'rule' as slice,
         rule as slice_value,
         count(*) as numerator,
-        (select count(*) from person_links) as denominator
+        cast(sum(count(*)) over () as bigint) as denominator
     from person_links
     group by rule
 ),
@@ -78,8 +94,14 @@ doubts as (
         'doubtful_share' as measure,
         'all' as slice,
         'all' as slice_value,
-        (select count(*) from doubtful) as numerator,
-        (select count(*) from doubtful) + (select count(*) from linked) as denominator
+        count(*) filter (where is_doubtful) as numerator,
+        count(*) as denominator
+    from (
+        select true as is_doubtful from doubtful
+        union all
+        select false as is_doubtful from linked
+    ) as pairs
+    having count(*) > 0
 ),
 
 -- Judged links are a simple random sample of all links, and those of one kind of evidence one of that kind.
@@ -94,15 +116,31 @@ judged as (
             and linked.person_key_b = judgements.person_key_b
 ),
 
-precisions as (
+counted as (
     select
-        'precision' as measure,
-        case when grouping(evidence) = 1 then 'all' else 'evidence' end as slice,
-        case when grouping(evidence) = 1 then 'all' else evidence end as slice_value,
+        evidence,
         count(*) filter (where is_same) as numerator,
         count(*) as denominator
     from judged
-    group by grouping sets ((evidence), ())
+    group by evidence
+),
+
+precisions as (
+    select
+        'precision' as measure,
+        'evidence' as slice,
+        evidence as slice_value,
+        numerator,
+        denominator
+    from counted
+    union all
+    select
+        'precision' as measure,
+        'all' as slice,
+        'all' as slice_value,
+        cast(sum(numerator) as bigint) as numerator,
+        cast(sum(denominator) as bigint) as denominator
+    from counted
     having count(*) > 0
 ),
 
@@ -126,7 +164,6 @@ measured as (
     select * from rules
     union all
     select * from doubts
-    where denominator > 0
     union all
     select * from precisions
     union all
