@@ -95,6 +95,12 @@ create table if not exists ops.builds (
     built_at timestamp not null,
     primary key (stage)
 );
+alter table ops.builds add column if not exists basis text;
+create table if not exists ops.built_loads (
+    load_id text not null,
+    source text not null,
+    table_name text not null
+);
 create table if not exists ops.decisions (
     decided_at timestamp not null,
     kind text not null check (kind in ('release', 'discard', 'replay')),

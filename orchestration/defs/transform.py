@@ -116,12 +116,14 @@ def _run(
         with writing(settings) as con:
             refuse_held(con, settings)
             unchanged = builds.is_up_to_date(con, settings, stage)
+            follows = unchanged or builds.begin(con, settings, stage)
         if unchanged and not context.is_subset:
             piece.note = "nothing new"
             yield from _unchanged(context)
             return
         require_space(settings.home, build_space(settings), "building the models")
-        results = build(settings, _selection(context, manifest, translator, stage))
+        refresh = [] if follows else ["--full-refresh"]
+        results = build(settings, [*_selection(context, manifest, translator, stage), *refresh])
         rows = _row_counts(settings, manifest, results)
         piece.rows = sum(rows.values())
         models = sum(result.unique_id.startswith("model") for result in results)

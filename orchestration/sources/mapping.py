@@ -48,7 +48,7 @@ def mapped_select(table: Table, mapping: EntityMapping, relation: str, *, for_au
     """The SELECT that maps rows as sent onto a contract entity.
 
     It gives one row per row of the relation that passes `where`: every contract column with its type (NULL
-    when not mapped), the keys of the entity and of its references, `source`, the booked columns, and
+    when not mapped), the keys of the entity and of its references, `source`, `_table`, the booked columns, and
     `_uncast`: the contract columns whose text could not be read, separated by commas; NULL when all could.
     A placeholder date (1900-01-01, 1970-01-01, 9999-12-31) is NULL in an optional column; in a required one it
     is that day at midnight UTC, for the rules to find. Several rows of one record (`one_per_key`) stay apart here,
@@ -244,7 +244,7 @@ class _Mapper:
                 lines.append(self._dated(name))
             else:
                 lines.append(f"cast(null as {self._entity.columns[name].sql_type}) as {name}")
-        lines += [*BOOKED, *self._files, *self._order_column]
+        lines += [f"{literal(self._table.name)} as _table", *BOOKED, *self._files, *self._order_column]
         if self._for_audit:
             lines += [f"{self._placeholders()} as _placeholders", *self._until()]
         lines.append(f"{self._uncast()} as _uncast")

@@ -24,7 +24,8 @@ from orchestration.sources.mapping import BOOKED, mapping_ctes, output_columns
 MAPPED = tuple[Table, EntityMapping]
 
 BOOKED_COLUMNS: Mapping[str, tuple[str, str]] = {
-    "_key": ("varchar", "Key of the row in its source."),
+    "_table": ("varchar", "Table of the source that the row is from."),
+    "_key": ("varchar", "Key of the row in that table."),
     "_row_hash": ("ubigint", "Hash of the row as sent."),
     "_cursor": ("varchar", "Cursor of the row, in a form that sorts; NULL where the table has none."),
     "_load_id": ("varchar", "Load that brought this version of the row."),
@@ -34,7 +35,15 @@ BOOKED_COLUMNS: Mapping[str, tuple[str, str]] = {
 }
 """Booked columns of the staging models: type and description."""
 
-KEPT_IN_UNION = ("_load_id", "_loaded_at")
+KEPT_IN_UNION = ("_table", "_key", "_load_id", "_loaded_at")
+"""Booked columns of the unions: where a record is from, and which load brought it."""
+
+ORDERING = {
+    "_order": ("varchar", "What the mapping orders the rows of a record by, in a form that sorts."),
+    "_source_file": ("varchar", "File the row is from."),
+    "_source_row": ("bigint", "Place of the row in that file."),
+}
+"""Columns of staging models of which several rows may make one record: type and description."""
 
 WRITTEN = "Written from cem.yml."
 
@@ -73,21 +82,21 @@ def _remove_others(folder: Path, wanted: Mapping[Path, str]) -> bool:
 def dbt_inputs(settings: Settings) -> dict[Path, str]:
     """Content of every generated file, by its path below `$CEM_HOME/dbt`."""
     files: dict[Path, str] = {}
-    staged: dict[str, list[Source]] = {name: [] for name in load_contract()}
+    staged: dict[str, dict[str, list[MAPPED]]] = {name: {} for name in load_contract()}
     for source in settings.sources:
         folder = Path("models", "staging", source.name)
         files[folder / f"_{source.name}__sources.yml"] = _sources_yml(source)
         for name, mapped in _by_entity(source).items():
             entity = load_contract()[name]
-            staged[name].append(source)
+            staged[name][source.name] = mapped
             model = staging_name(source.name, entity)
             files[folder / f"{model}.sql"] = staging_sql(source.name, entity, mapped)
             files[folder / f"{model}.yml"] = _staging_yml(source, entity, mapped)
     folder = Path("models", "intermediate", "unioned")
     for name, sources in staged.items():
         entity = load_contract()[name]
-        files[folder / f"{union_name(entity)}.sql"] = union_sql(entity, [source.name for source in sources])
-        files[folder / f"{union_name(entity)}.yml"] = _union_yml(entity, sources)
+        files[folder / f"{union_name(entity)}.sql"] = union_sql(entity, sources)
+        files[folder / f"{union_name(entity)}.yml"] = _union_yml(entity, list(sources))
     files[Path("macros", "setting.sql")] = _setting_macro(settings)
     files[Path("macros", "setting.yml")] = _setting_yml()
     return files
@@ -115,12 +124,11 @@ def _by_entity(source: Source) -> dict[str, list[MAPPED]]:
 
 
 def staging_sql(source: str, entity: Entity, mapped: list[MAPPED]) -> str:
-    """The staging model: all mappings of one entity in one source, one below the other.
+    """The staging model: all mappings of one entity in one source, one below the other, row by row.
 
-    Where a mapping says `one_per_key`, only the last row of each record is kept, whichever mapping it is
-    from; a row that still exists counts as later than a deleted one.
+    Where several rows may make one record (`one_per_key`), what tells which of them is the last stands beside them.
     """
-    is_collapsed = any(mapping.one_per_key for _, mapping in mapped)
+    is_collapsed = _is_collapsed(mapped)
     ctes: list[tuple[str, str]] = []
     finals = []
     for position, (table, mapping) in enumerate(mapped, start=1):
@@ -132,40 +140,89 @@ def staging_sql(source: str, entity: Entity, mapped: list[MAPPED]) -> str:
         finals.append(steps[-1][0])
     if len(finals) > 1:
         ctes.append(("unioned", "\nunion all by name\n".join(f"select * from {name}" for name in finals)))
-    if is_collapsed:
-        has_order = any(mapping.order_by for _, mapping in mapped)
-        ctes.append(("latest", _latest(entity, ctes[-1][0], has_order=has_order)))
     return f"{QUOTED}\n{_query(ctes)}"
 
 
-def _latest(entity: Entity, relation: str, *, has_order: bool) -> str:
-    orders = ["_deleted_at is not null"]
-    orders += [
-        f"{name} desc nulls last"
-        for name in (*(["_order"] if has_order else []), "_cursor", "_source_file", "_source_row", "_key")
-    ]
-    lines = ",\n".join(f"    {name}" for name in (*output_columns(entity), *BOOKED, "_uncast"))
-    ordered = ",\n".join(f"            {order}" for order in orders)
-    return (
-        f"select\n{lines}\nfrom {relation}\nqualify\n    row_number() over (\n"
-        f"        partition by {entity.key_name}\n        order by\n{ordered}\n    ) = 1"
-    )
+def _is_collapsed(mapped: list[MAPPED]) -> bool:
+    """Whether several rows of a source may make one record, of which the last counts, whichever mapping it is from."""
+    return any(mapping.one_per_key for _, mapping in mapped)
 
 
-def union_sql(entity: Entity, sources: list[str]) -> str:
-    """The union of an entity over all sources: live rows that have an id. Without a source, no rows."""
+def _ordering(mapped: list[MAPPED]) -> list[str]:
+    """The columns of `ORDERING` that the staging model has."""
+    if not _is_collapsed(mapped):
+        return []
+    has_order = any(mapping.order_by for _, mapping in mapped)
+    return [name for name in ORDERING if has_order or name != "_order"]
+
+
+def union_sql(entity: Entity, staged: Mapping[str, list[MAPPED]]) -> str:
+    """The union of an entity over all sources: live records that have an id. Without a source, no rows.
+
+    A table that follows the loads: records of loads that it has not seen yet are read again, all others stay. Of a
+    row that came back changed, what it was before goes, whatever its key was.
+
+    Args:
+        entity: The entity.
+        staged: The mappings by source.
+    """
     names = [*output_columns(entity), *KEPT_IN_UNION]
-    if not sources:
+    if not staged:
         types = _types(entity)
         lines = ",\n".join(f"    cast(null as {types[name].replace(',', ', ')}) as {name}" for name in names)
         return _query([("no_source", f"select\n{lines}\nwhere false")])
-    union = "\nunion all by name\n".join(
-        f"select * from {{{{ ref('{staging_name(source, entity)}') }}}}" for source in sources
-    )
+    ctes = [(f"{source}_records", _records(source, entity, mapped)) for source, mapped in staged.items()]
+    if len(ctes) > 1:
+        ctes.append(("unioned", "\nunion all by name\n".join(f"select * from {name}" for name, _ in ctes)))
     lines = ",\n".join(f"    {name}" for name in names)
     where = f"where\n    _deleted_at is null\n    and {entity.key_name} is not null"
-    live = f"select\n{lines}\nfrom unioned\n{where}"
-    return _query([("unioned", union), ("live", live)])
+    ctes.append(("live", f"select\n{lines}\nfrom {ctes[-1][0]}\n{where}"))
+    tables = {source: sorted({table.name for table, _ in mapped}) for source, mapped in staged.items()}
+    return f"{_following(entity, tables)}\n{_query(ctes)}"
+
+
+def _following(entity: Entity, tables: Mapping[str, list[str]]) -> str:
+    """How the union is kept, and the loads that it has not seen."""
+    return (
+        "{{ config(\n"
+        "    materialized='incremental',\n"
+        "    incremental_strategy='delete+insert',\n"
+        f"    unique_key='{entity.key_name}',\n"
+        "    on_schema_change='fail',\n"
+        '    post_hook="{{ delete_outdated_records() }}",\n'
+        f"    meta={{'tables': {_literal(tables)}}}\n"
+        ") }}\n\n"
+        "{%- set loads = new_loads() %}\n"
+    )
+
+
+def _records(source: str, entity: Entity, mapped: list[MAPPED]) -> str:
+    """The records of one source, after the first build those of new loads only."""
+    staging = f"{{{{ ref('{staging_name(source, entity)}') }}}}"
+    if not _is_collapsed(mapped):
+        new = "{%- if is_incremental() %}\nwhere _load_id in ({{ loads }})\n{%- endif %}"
+        return f"select * from {staging}\n{new}"
+    key = entity.key_name
+    tables = sorted({table.name for table, _ in mapped})
+    # A record is made of all its rows; those that a row made before it changed lose it.
+    touched = [f"select {key}\nfrom {staging}\nwhere _load_id in ({{{{ loads }}}})"]
+    touched += [
+        f"select records.{key}\nfrom {{{{ this }}}} as records\n"
+        f"inner join {{{{ source('raw_{source}', '{table}') }}}} as sent\n    on records._key = sent._key\n"
+        f"where\n    records.source = '{source}'\n    and records._table = '{table}'\n"
+        "    and sent._load_id in ({{ loads }})"
+        for table in tables
+    ]
+    orders = ["_deleted_at is not null"]
+    named = [*(["_order"] if "_order" in _ordering(mapped) else []), "_cursor", "_source_file", "_source_row", "_key"]
+    orders += [f"{name} desc nulls last" for name in named]
+    order = ",\n".join(f"            {each}" for each in orders)
+    return (
+        f"select *\nfrom {staging}\n{{%- if is_incremental() %}}\nwhere\n    {key} in (\n"
+        + indent("\nunion\n".join(touched), "        ")
+        + "\n    )\n{%- endif %}\nqualify\n    row_number() over (\n"
+        f"        partition by {key}\n        order by\n{order}\n    ) = 1"
+    )
 
 
 def _query(ctes: list[tuple[str, str]]) -> str:
@@ -183,7 +240,7 @@ def _without_jinja(sql: str) -> str:
 def _types(entity: Entity) -> dict[str, str]:
     keys = dict.fromkeys(entity.key_columns().values(), "varchar")
     columns = {column.name: column.duckdb_type for column in entity.columns.values()}
-    booked = {name: data_type for name, (data_type, _) in BOOKED_COLUMNS.items()}
+    booked = {name: data_type for name, (data_type, _) in (BOOKED_COLUMNS | ORDERING).items()}
     return {"source": "varchar", **keys, **columns, **booked}
 
 
@@ -203,16 +260,17 @@ def _sources_yml(source: Source) -> str:
 
 def _staging_yml(source: Source, entity: Entity, mapped: list[MAPPED]) -> str:
     tables = ", ".join(sorted({f"`{table.name}`" for table, _ in mapped}))
-    grain = entity.grain.rstrip(".")
-    description = f"{grain}, in `{source.name}`, deleted ones included. Mapped from {tables}. {WRITTEN}"
-    names = [*output_columns(entity), *BOOKED, "_uncast"]
+    grain = f"One row per row of {tables} in `{source.name}`"
+    what = f"a record of {entity.name}, several of which may be one" if _is_collapsed(mapped) else "one record"
+    description = f"{grain} that maps to {what}, deleted ones included. {WRITTEN}"
+    names = [*output_columns(entity), "_table", *BOOKED, *_ordering(mapped), "_uncast"]
     model = {"name": staging_name(source.name, entity), "description": description}
     return _yaml({"models": [{**model, "columns": _columns(entity, names)}]})
 
 
-def _union_yml(entity: Entity, sources: list[Source]) -> str:
+def _union_yml(entity: Entity, sources: list[str]) -> str:
     grain = entity.grain.rstrip(".")
-    origin = f"Live records of {', '.join(f'`{source.name}`' for source in sources)}."
+    origin = f"Live records of {', '.join(f'`{source}`' for source in sources)}."
     description = f"{grain}. {origin if sources else 'No source has any.'} {WRITTEN}"
     names = [*output_columns(entity), *KEPT_IN_UNION]
     columns = _columns(entity, names)
@@ -242,7 +300,7 @@ def _descriptions(entity: Entity) -> dict[str, str]:
     for column in entity.columns.values():
         words = f" One of: {', '.join(column.values)}." if column.values else ""
         texts[column.name] = f"{column.description}{words}"
-    return texts | {name: text for name, (_, text) in BOOKED_COLUMNS.items()}
+    return texts | {name: text for name, (_, text) in (BOOKED_COLUMNS | ORDERING).items()}
 
 
 # Settings that models need at compile time
@@ -277,21 +335,23 @@ def setting_values(settings: Settings) -> dict[str, Any]:
 
 
 def _setting_macro(settings: Settings) -> str:
-    values = ",\n".join(
-        f"        {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
-        for name, value in setting_values(settings).items()
-    )
+    values = indent(_literal(setting_values(settings)), "    ")
     refusal = '"no setting " ~ name ~ "; known: " ~ values.keys() | join(", ")'
     return (
         "{#- A value of cem.yml as a literal. -#}\n"
         "{% macro setting(name) %}\n"
-        f"    {{%- set values = {{\n{values},\n    }} -%}}\n"
+        f"    {{%- set values =\n{values}\n    -%}}\n"
         "    {%- if name not in values -%}\n"
         f"        {{{{ exceptions.raise_compiler_error({refusal}) }}}}\n"
         "    {%- endif -%}\n"
         "    {{ return(values[name]) }}\n"
         "{% endmacro %}\n"
     )
+
+
+def _literal(value: object) -> str:
+    """A value as Jinja reads it, one item a line: YAML's and Jinja's notations meet in JSON's."""
+    return json.dumps(value, ensure_ascii=False, indent=4)
 
 
 def _setting_yml() -> str:

@@ -22,6 +22,7 @@ MOMENTS = {
     "ops.load_rules": ("load_id",),
     "ops.load_facts": ("load_id", "read_at", "through"),  # a table that is read whole is dated by the reading
     "ops.load_columns": ("load_id",),
+    "ops.built_loads": ("load_id",),
     "ops.publications": ("published_at",),
     "ops.load_summary": ("last_load_at", "last_promoted_at"),
     "marts.mart_kpi": ("restated_at",),
@@ -36,9 +37,9 @@ DATED_KEYS = {"marts.mart_load_quality": ("load_day_key",), "marts.mart_load_rul
 """Texts that end in a date of the clock; the rest of them is compared."""
 
 ONLY_WHETHER_EMPTY = {
-    "intermediate.int_person_record__collected": ("_load_id", "_loaded_at"),  # of several raw tables: compared there
+    "intermediate": ("_load_id", "_loaded_at"),  # of several raw tables: compared there
     "ops.source_state": ("updated_at",),  # a clock, of which each state has one only
-    "ops.builds": ("built_at", "fingerprint"),  # a clock; a hash over the clocks above
+    "ops.builds": ("built_at", "fingerprint", "basis"),  # a clock; hashes over the clocks above, and over the folder
     "ops.load_facts": ("days",),  # the time between two moments of the clock
     "ops.publications": ("run_id",),  # Dagster's random id of the run
     "marts.mart_load_quality": ("unpromoted_hours",),  # the time since a moment of the clock
@@ -140,13 +141,13 @@ def _only_here(con: duckdb.DuckDBPyConnection, values: Iterable[str], place: str
 
 def _value(name: str, column: str, columns: dict[str, str]) -> str:
     """What of a column is compared, as SQL."""
-    area = "raw" if name.startswith("raw_") else name
+    area = "raw" if name.startswith("raw_") else "intermediate" if name.startswith("intermediate.") else name
     if column in MOMENTS.get(area, ()):
         parts = "partition by source, table_name" if {"source", "table_name"} <= columns.keys() else ""
         return f'if("{column}" is null, null, dense_rank() over ({parts} order by "{column}"))'
     if column in DATED_KEYS.get(name, ()):
         return f"regexp_replace(\"{column}\", '\\d{{4}}-\\d\\d-\\d\\d', 'a day')"
-    if column in ONLY_WHETHER_EMPTY.get(name, ()):
+    if column in ONLY_WHETHER_EMPTY.get(area, ()):
         return f'"{column}" is null'
     if columns[column] == "VARCHAR":
         return f"regexp_replace(\"{column}\", '{LOAD_ID}', 'a load', 'g')"

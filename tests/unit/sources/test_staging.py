@@ -66,7 +66,8 @@ def test_every_entity_has_a_union_with_all_its_columns_described(
         text = files[Path(f"models/intermediate/unioned/int_{entity.name}__unioned.yml")]
         (model,) = yaml.safe_load(text)["models"]
         assert model["description"].startswith("One row per ")
-        assert [column["name"] for column in model["columns"]] == [*output_columns(entity), "_load_id", "_loaded_at"]
+        booked = ["_table", "_key", "_load_id", "_loaded_at"]
+        assert [column["name"] for column in model["columns"]] == [*output_columns(entity), *booked]
         assert all(column["description"] and column["data_type"] for column in model["columns"])
         tests = {column["name"]: column.get("data_tests") for column in model["columns"] if "data_tests" in column}
         expected = {entity.key_name: ["unique", "not_null"]} if entity.name in {"person", "ticket"} else {}

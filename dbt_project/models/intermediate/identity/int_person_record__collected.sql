@@ -33,7 +33,7 @@ bare as (
 
 collected as (
     select
-        *,
+        * exclude (_table, _key),
         false as is_bare
     from persons
     union all by name
