@@ -38,7 +38,7 @@ BOOKED_COLUMNS: Mapping[str, tuple[str, str]] = {
 KEPT_IN_UNION = ("_table", "_key", "_load_id", "_loaded_at")
 """Booked columns of the unions: where a record is from, and which load brought it."""
 
-ORDERING = {
+ORDERING: Mapping[str, tuple[str, str]] = {
     "_order": ("varchar", "What the mapping orders the rows of a record by, in a form that sorts."),
     "_source_file": ("varchar", "File the row is from."),
     "_source_row": ("bigint", "Place of the row in that file."),
@@ -240,7 +240,7 @@ def _without_jinja(sql: str) -> str:
 def _types(entity: Entity) -> dict[str, str]:
     keys = dict.fromkeys(entity.key_columns().values(), "varchar")
     columns = {column.name: column.duckdb_type for column in entity.columns.values()}
-    booked = {name: data_type for name, (data_type, _) in (BOOKED_COLUMNS | ORDERING).items()}
+    booked = {name: data_type for name, (data_type, _) in {**BOOKED_COLUMNS, **ORDERING}.items()}
     return {"source": "varchar", **keys, **columns, **booked}
 
 
@@ -300,7 +300,7 @@ def _descriptions(entity: Entity) -> dict[str, str]:
     for column in entity.columns.values():
         words = f" One of: {', '.join(column.values)}." if column.values else ""
         texts[column.name] = f"{column.description}{words}"
-    return texts | {name: text for name, (_, text) in (BOOKED_COLUMNS | ORDERING).items()}
+    return texts | {name: text for name, (_, text) in {**BOOKED_COLUMNS, **ORDERING}.items()}
 
 
 # Settings that models need at compile time

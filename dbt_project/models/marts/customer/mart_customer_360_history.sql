@@ -177,10 +177,10 @@ daily as (
         coalesce(sum(subscription_step), 0) as subscription_step,
         coalesce(sum(active_step), 0) as active_step,
         count(active_step) as active_change_count,
-        list(score order by changed_at, change_key) filter (where metric = 'nps')[-1] as nps_score,
-        list(band order by changed_at, change_key) filter (where metric = 'nps')[-1] as nps_band,
-        list(score order by changed_at, change_key) filter (where metric = 'csat')[-1] as csat_score_100,
-        list(score order by changed_at, change_key) filter (where metric = 'ces')[-1] as ces_score_100
+        arg_max(score, row(changed_at, change_key)) filter (where metric = 'nps') as nps_score,
+        arg_max(band, row(changed_at, change_key)) filter (where metric = 'nps') as nps_band,
+        arg_max(score, row(changed_at, change_key)) filter (where metric = 'csat') as csat_score_100,
+        arg_max(score, row(changed_at, change_key)) filter (where metric = 'ces') as ces_score_100
     from dated
     group by customer_id, changed_date
 ),

@@ -16,7 +16,6 @@ as_of as (
 -- A journey is what a customer did: sendings of the company neither begin one nor keep it alive.
 steps as (
     select
-        interaction_key,
         customer_id,
         occurred_at,
         occurred_date,
@@ -25,7 +24,11 @@ steps as (
         journey_stage,
         coalesce(score_100, case sentiment when 'positive' then 100 when 'neutral' then 50 when 'negative' then 0 end)
             as score_100,
-        lag(occurred_at) over steps_of_customer as previous_at
+        row_number() over steps_of_customer as step_number,
+        coalesce(
+            occurred_at > lag(occurred_at) over steps_of_customer + interval {{ journey_gap_days() }} day, true
+        ) as is_new_journey,
+        lag(journey_stage) over steps_of_customer as previous_stage
     from interactions
     where direction = 'inbound'
     window steps_of_customer as (
@@ -34,28 +37,16 @@ steps as (
     )
 ),
 
-numbered as (
-    select
-        *,
-        count(*) filter (
-            where previous_at is null or occurred_at > previous_at + interval {{ journey_gap_days() }} day
-        ) over (
-            partition by customer_id
-            order by occurred_at, interaction_key
-            rows between unbounded preceding and current row
-        ) as journey_number
-    from steps
-),
-
 staged as (
     select
         *,
-        coalesce(journey_stage <> lag(journey_stage) over steps_of_journey, true) as is_new_stage
-    from numbered
-    window steps_of_journey as (
-        partition by customer_id, journey_number
-        order by occurred_at, interaction_key
-    )
+        count(*) filter (where is_new_journey) over (
+            partition by customer_id
+            order by step_number
+            rows between unbounded preceding and current row
+        ) as journey_number,
+        is_new_journey or journey_stage is distinct from previous_stage as is_new_stage
+    from steps
 ),
 
 journeys as (
@@ -68,14 +59,18 @@ journeys as (
         max(occurred_date) as ended_date,
         count(*) as step_count,
         count(distinct channel) as channel_count,
-        list(journey_stage order by occurred_at, interaction_key) filter (where is_new_stage) as stages,
+        -- Sorted all together, which is far less work than a sort of each group.
+        list_transform(
+            list_sort(list({'step_number': step_number, 'stage': journey_stage}) filter (where is_new_stage)),
+            lambda step: step.stage
+        ) as stages,
         bool_or(type = 'order_placed') as has_order,
         bool_or(type = 'ticket_created') as has_ticket,
         count(score_100) as scored_step_count,
         avg(score_100) as mean_score,
         -- The peak is the score farthest from the middle; of two as far, the bad one is remembered.
         arg_max(score_100, abs(score_100 - 50) * 1000 - score_100) as peak_score,
-        list(score_100 order by occurred_at, interaction_key) filter (where score_100 is not null)[-1] as end_score
+        arg_max(score_100, step_number) as end_score
     from staged
     group by customer_id, journey_number
 ),
@@ -84,7 +79,7 @@ bands as (
     select
         journeys.customer_id,
         journeys.journey_number,
-        list(responses.band order by responses.answered_at, responses.response_key)[-1] as band
+        arg_max(responses.band, row(responses.answered_at, responses.response_key)) as band
     from journeys
     inner join responses
         on
