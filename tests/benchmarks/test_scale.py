@@ -1,0 +1,170 @@
+"""What a full build and a night cost as companies grow, beside the floor and what somebody would do instead.
+
+Everything is measured in one run on one machine: seconds, CPU seconds, peak memory and disk, and ratios of them; no
+limit on a clock. `CEM_BENCH_SIZES` names the companies by their customers, `CEM_BENCH_CONTENDERS=none` leaves out
+the comparisons. The results are left in `var/benchmarks` as JSON and as a table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import duckdb
+import pytest
+from contenders import CONTENDERS
+
+SIZES = [int(size) for size in os.environ.get("CEM_BENCH_SIZES", "2000").split(",")]
+COMPARED = [name for name in CONTENDERS if os.environ.get("CEM_BENCH_CONTENDERS", "all") in ("all", name)]
+MEMORY = os.environ.get("CEM_BENCH_MEMORY", "6GB")
+RESULTS = Path(__file__).parents[2] / "var" / "benchmarks"
+NIGHTS = {"a night, one day": 1, "a night, one week": 7}
+"""Days the company lives on before a night: of two years of history, one day is about a seventh of a percent."""
+
+LINE = re.compile(r"^(extract|guard|unify|model|publish) +(.+?) +([\d,]+) rows +([\d.]+) s")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process cost: seconds of the clock and of the CPU, peak memory in GB; seconds by stage of a run."""
+
+    seconds: float
+    cpu_seconds: float
+    memory_gb: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def cost_of(command: list[object], env: dict[str, str]) -> Cost:
+    """Run a command to its end."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [str(part) for part in command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    assert status == 0, output[-3000:]
+    stages: dict[str, float] = {}
+    for found in map(LINE.match, output.splitlines()):
+        if found:
+            stage = f"{found[1]}: {found[2]}" if found[1] in ("unify", "model") else found[1]
+            stages[stage] = round(stages.get(stage, 0.0) + float(found[4]), 1)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, stages)
+
+
+def records(home: Path, after: str = "") -> tuple[int, str]:
+    """Records that loads after one brought, all loads when it is left out, and the id of the last load."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        tables = con.execute(
+            "select schema_name, table_name from duckdb_tables() where starts_with(schema_name, 'raw_')"
+        ).fetchall()
+        union = " union all ".join(f'select _load_id from "{schema}"."{name}"' for schema, name in tables)
+        return con.execute(f"select count(*) filter (_load_id > ?), max(_load_id) from ({union})", [after]).fetchone()
+
+
+def disk_gb(folder: Path) -> float:
+    """Size of the files of a folder; a second name of a file adds nothing."""
+    files = {path.stat().st_ino: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    return sum(files.values()) / 2**30
+
+
+def measure(customers: int, folder: Path) -> dict[str, object]:
+    """All the costs of a company of one size."""
+    (folder / "cem.yml").write_text(
+        f"company: Bench\nidentity: {{default_country: IR}}\nengine: {{memory_limit: {MEMORY}, snapshots: 0}}\n"
+        f"sources:\n  - {{name: demo, kind: demo, customers: {customers}}}\n"
+    )
+    home, cem = folder / "var", Path(sys.executable).with_name("cem")
+    env = {**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(folder / "cem.yml")}
+    cost_of([cem, "prepare"], env)
+    demo = [cem, "demo", "--customers", customers]
+    cost_of(demo, env)
+    raw_gb = disk_gb(home / "demo")
+    costs = {"full build": cost_of([cem, "run"], env)}
+    count, last = records(home)
+    costs["nothing new"] = cost_of([cem, "run"], env)
+    for name in COMPARED:
+        out = folder / name.replace(" ", "_").replace(",", "")
+        out.mkdir()
+        costs[name] = cost_of([sys.executable, Path(__file__).with_name("contenders.py"), name, home, out], env)
+        subprocess.run(["rm", "-rf", str(out)], check=True)
+    changed = {}
+    for name, days in NIGHTS.items():
+        cost_of([*demo, "--days", days], env)
+        costs[name] = cost_of([cem, "run"], env)
+        brought, last = records(home, last)
+        changed[name] = brought / count
+    return {
+        "customers": customers,
+        "records": count,
+        "raw_gb": raw_gb,
+        "warehouse_gb": (home / "warehouse.duckdb").stat().st_size / 2**30,
+        "published_gb": disk_gb(home / "published"),
+        "changed": changed,
+        "costs": {name: asdict(cost) for name, cost in costs.items()},
+    }
+
+
+def table(result: dict[str, object]) -> str:
+    """The costs of one size, each against the full build and the floor."""
+    costs = {name: Cost(**cost) for name, cost in result["costs"].items()}
+    full, floor = costs["full build"], costs.get("floor")
+    lines = [
+        f"{result['customers']:,} customers, {result['records']:,} records, {result['raw_gb']:.2f} GB of raw files; "
+        f"warehouse {result['warehouse_gb']:.2f} GB, published {result['published_gb']:.2f} GB",
+        "",
+        "| | seconds | CPU s | of the full build (CPU) | floors (CPU) | peak memory |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, cost in costs.items():
+        share = f" ({result['changed'][name]:.2%} of the records)" if name in result["changed"] else ""
+        times = f"{cost.cpu_seconds / floor.cpu_seconds:.1f}" if floor else ""
+        lines.append(
+            f"| {name}{share} | {cost.seconds:,.1f} | {cost.cpu_seconds:,.1f} | "
+            f"{cost.cpu_seconds / full.cpu_seconds:.1%} | {times} | {cost.memory_gb:.1f} GB |"
+        )
+    for name in ("full build", *NIGHTS, "nothing new"):
+        known = costs[name].stages
+        rest = costs[name].seconds - sum(known.values())
+        parts = [f"{stage} {seconds / costs[name].seconds:.0%}" for stage, seconds in known.items()]
+        lines += ["", f"{name}: {', '.join(parts)}, the rest {rest / costs[name].seconds:.0%}"]
+    return "\n".join(lines)
+
+
+def growth(results: list[dict[str, object]]) -> str:
+    """How the full build grows from each size to the next."""
+    lines = []
+    for small, large in itertools.pairwise(results):
+        cost = large["costs"]["full build"]["cpu_seconds"] / small["costs"]["full build"]["cpu_seconds"]
+        lines.append(
+            f"{small['customers']:,} → {large['customers']:,} customers: "
+            f"{large['records'] / small['records']:.1f} times the records, {cost:.1f} times the CPU seconds"
+        )
+    return "\n".join(lines)
+
+
+@pytest.mark.benchmark
+def test_what_it_costs_as_companies_grow(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    results = []
+    for customers in SIZES:
+        folder = tmp_path / str(customers)
+        folder.mkdir()
+        results.append(measure(customers, folder))
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        text = "\n\n".join([*map(table, results), growth(results)])
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / "scale.json").write_text(json.dumps(results, indent=2))
+        (RESULTS / "scale.md").write_text(text + "\n")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{text}\n")
+    for result in results:
+        # A night's work follows the change: less than everything, more than nothing.
+        cpu = {name: cost["cpu_seconds"] for name, cost in result["costs"].items()}
+        assert cpu["nothing new"] < cpu["full build"]
