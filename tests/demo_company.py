@@ -12,12 +12,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIG = """
+CUSTOMERS, SEED = 1000, 3
+
+CONFIG = f"""
 company: Test Retail
-reporting: {time_zone: Asia/Tehran, currency: USD}
-engine: {memory_limit: 2GB, threads: 1, disk_reserve: 8MB}
+reporting: {{time_zone: Asia/Tehran, currency: USD}}
+engine: {{memory_limit: 2GB, threads: 1, disk_reserve: 8MB}}
 sources:
-  - {name: demo, kind: demo, customers: 1000, seed: 3}
+  - {{name: demo, kind: demo, customers: {CUSTOMERS}, seed: {SEED}}}
 """
 
 DAYS = 21
@@ -59,6 +61,12 @@ def cem(home: Path, *arguments: str, config: Path | None = None) -> subprocess.C
     )
 
 
+def advance(home: Path, days: int) -> None:
+    """Let the company live some days more: new, changed, late and deleted records."""
+    result = cem(home, "demo", "--customers", str(CUSTOMERS), "--seed", str(SEED), "--days", str(days))
+    assert result.returncode == 0, result.stderr
+
+
 def first_run(folder: Path) -> Installation:
     """The installation after its first run."""
     (folder / "cem.yml").write_text(CONFIG)
@@ -70,8 +78,7 @@ def first_run(folder: Path) -> Installation:
 def later_run(first: Installation, folder: Path) -> Installation:
     """A copy of it after a run some weeks later."""
     home = first.copy(folder / "found")
-    advanced = cem(home, "demo", "--customers", "1000", "--seed", "3", "--days", str(DAYS))
-    assert advanced.returncode == 0, advanced.stderr
+    advance(home, DAYS)
     after = folder / "after"
     shutil.copytree(folder / "found", after, symlinks=True)
     result = cem(after / "var", "run")
