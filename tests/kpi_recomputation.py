@@ -215,6 +215,7 @@ def flows(company: Company) -> dict[str, list[Record]]:
     """Records of the period metrics by metric."""
     feelings = {"positive": 1.0, "neutral": 0.0, "negative": -1.0}
     found = {
+        "nps_per_response": company.answers("nps", "relational", net_promoter),
         "nps_transactional": company.answers("nps", "transactional", net_promoter),
         "csat": company.answers("csat", None, lambda row: float(row["is_top_box"])),
         "csat_weighted": [
@@ -410,7 +411,7 @@ def figures(metric: str, numerator: float, denominator: float, n: int, n_eff: fl
     if reliability == "suppressed" or denominator == 0:
         return {"value": None, "ci_low": None, "ci_high": None, "reliability": reliability}
     mean = numerator / denominator
-    if metric in ("nps", "nps_weighted", "nps_transactional", "net_sentiment"):
+    if metric in ("nps", "nps_weighted", "nps_per_response", "nps_transactional", "net_sentiment"):
         value, low, high = net_interval(mean, n_eff, squares / denominator)
     elif metric in ("csat_mean", "ces", "clv_to_date") or metric.startswith("first_response"):
         spread = math.sqrt(max(0.0, squares - n * mean * mean) / (n - 1) / n)

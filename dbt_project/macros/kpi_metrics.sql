@@ -66,6 +66,31 @@
   source_models: fct_survey_response, fct_order, dim_customer
   records_model: int_kpi_nps__observed
   owner: Customer experience
+- metric: nps_per_response
+  name: Net Promoter Score, per response
+  definition: >-
+      Share of promoters (9-10) minus share of detractors (0-6) among all valid answers to relational surveys
+      given in the period. Every answer counts, also several of one customer; the headline is nps.
+  formula: >-
+      100 * (promoters - detractors) / answers
+  unit: points from -100 to 100
+  multiplier: 100
+  direction: higher_is_better
+  interval_kind: adjusted_wald
+  period_kind: flow
+  slices: [channel, region, segment, product_line, survey]
+  n_meaning: >-
+      Valid answers.
+  n_invalid_meaning: >-
+      Answers off the scale of their question.
+  numerator_meaning: >-
+      Promoters minus detractors.
+  denominator_meaning: >-
+      Valid answers.
+  records_part: n
+  source_models: fct_survey_response, fct_order, dim_customer
+  records_model: int_kpi_survey__observed
+  owner: Customer experience
 - metric: nps_transactional
   name: Transactional Net Promoter Score
   definition: >-

@@ -22,6 +22,7 @@ where
         or history.order_count <> customers.order_count
         or history.revenue_amount <> coalesce(customers.revenue_amount, 0)
         or history.ticket_count <> customers.ticket_count
+        or history.open_ticket_count <> customers.open_ticket_count
         or history.mention_count <> customers.mention_count
         or history.active_subscription_count <> customers.active_subscription_count
         or history.latest_nps_score is distinct from customers.latest_nps_score

@@ -52,6 +52,8 @@ scored as (
         metric,
         scale_min,
         scale_max,
+        polarity,
+        top_box_min,
         is_valid,
         directed_score,
         100.0 * (directed_score - scale_min) / nullif(scale_max - scale_min, 0) as score_100,

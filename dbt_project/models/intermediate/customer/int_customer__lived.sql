@@ -22,7 +22,7 @@ kinds as (
 last_ends as (
     select
         subscriptions.customer_id,
-        arg_max(subscriptions.end_reason, subscriptions.ended_at) as end_reason
+        arg_max(subscriptions.end_reason, (subscriptions.ended_at, subscriptions.subscription_key)) as end_reason
     from subscriptions
     cross join as_of
     where subscriptions.ended_at <= as_of.as_of_at

@@ -30,7 +30,7 @@ complaints as (
         answered_date as observed_date,
         channel
     from responses
-    where sentiment = 'negative' and {{ 'comment' in complaint_texts() }}
+    where {{ is_complaint_text('comment', 'responses') }}
     union all
     select
         mention_key as record_key,
@@ -38,7 +38,7 @@ complaints as (
         published_date as observed_date,
         channel
     from mentions
-    where sentiment = 'negative' and not coalesce(is_repost, false) and {{ 'mention' in complaint_texts() }}
+    where {{ is_complaint_text('mention', 'mentions') }} and not coalesce(is_repost, false)
 ),
 
 observed as (

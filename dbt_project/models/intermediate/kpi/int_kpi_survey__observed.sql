@@ -3,17 +3,19 @@ with answers as (
 ),
 
 by_metric as (
+    {%- for metric, kind in [('nps_per_response', 'relational'), ('nps_transactional', 'transactional')] %}
     select
         *,
-        'nps_transactional' as metric,
+        '{{ metric }}' as metric,
         is_valid and coalesce(band is not null and scale_min = 0 and scale_max = 10, false) as is_counted,
         case band when 'promoter' then 1 when 'passive' then 0 when 'detractor' then -1 end as value,
         cast(null as decimal(18, 9)) as metric_weight
     from answers
     where
         question_metric = 'nps'
-        and survey_kind = 'transactional'
+        and survey_kind = '{{ kind }}'
     union all
+    {%- endfor %}
     select
         *,
         'csat' as metric,

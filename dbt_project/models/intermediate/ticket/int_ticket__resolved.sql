@@ -51,7 +51,8 @@ decided as (
 ),
 
 -- The next contact on the same issue: same customer, same category. A ticket that was merged away is part of the one
--- it was merged into and no contact of its own; without a customer or a category, no issue can be told to be the same.
+-- it was merged into and no contact of its own there; without a customer or a category, no issue can be told to be the
+-- same.
 next_contacts as (
     select
         ticket_key,
@@ -66,6 +67,20 @@ next_contacts as (
         and category is not null
 ),
 
+-- Who writes again after the resolution and is merged into the old ticket has made a new contact on its issue.
+late_merges as (
+    select
+        survivors.ticket_key,
+        min(merged_away.created_at) as created_at
+    from decided as survivors
+    inner join decided as merged_away
+        on survivors.ticket_key = merged_away.surviving_ticket_key
+    where
+        merged_away.is_merged
+        and merged_away.created_at > survivors.last_resolved_at
+    group by survivors.ticket_key
+),
+
 resolved as (
     select
         decided.ticket_key,
@@ -78,10 +93,12 @@ resolved as (
         decided.handoff_count,
         decided.is_merged,
         decided.surviving_ticket_key,
-        next_contacts.next_contact_at
+        least(next_contacts.next_contact_at, late_merges.created_at) as next_contact_at
     from decided
     left join next_contacts
         on decided.ticket_key = next_contacts.ticket_key
+    left join late_merges
+        on decided.ticket_key = late_merges.ticket_key
 )
 
 select * from resolved

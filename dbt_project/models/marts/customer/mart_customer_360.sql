@@ -34,6 +34,14 @@ mentions as (
     select * from {{ ref('fct_mention') }}
 ),
 
+responses as (
+    select * from {{ ref('fct_survey_response') }}
+),
+
+invitations as (
+    select * from {{ ref('fct_survey_invitation') }}
+),
+
 marketing_consents as (
     select
         customer_id,
@@ -61,7 +69,7 @@ ticket_totals as (
         tickets.customer_id,
         count(*) as ticket_count,
         count(*) filter (where not tickets.is_resolved) as open_ticket_count,
-        max(tickets.created_at) filter (where tickets.is_complaint) as last_complaint_at
+        max(tickets.created_at) filter (where tickets.is_complaint) as last_complaint_ticket_at
     from tickets
     cross join as_of
     where
@@ -79,7 +87,9 @@ mention_totals as (
         100.0 * (
             count(*) filter (where mentions.sentiment = 'positive')
             - count(*) filter (where mentions.sentiment = 'negative')
-        ) / nullif(count(*) filter (where mentions.sentiment <> 'unknown'), 0) as net_sentiment
+        ) / nullif(count(*) filter (where mentions.sentiment <> 'unknown'), 0) as net_sentiment,
+        max(mentions.published_at) filter (where {{ is_complaint_text('mention', 'mentions') }})
+            as last_complaint_mention_at
     from mentions
     cross join as_of
     where
@@ -87,6 +97,34 @@ mention_totals as (
         and not mentions.is_repost
         and mentions.published_at <= as_of.as_of_at
     group by mentions.customer_id
+),
+
+comment_totals as (
+    select
+        responses.customer_id,
+        max(responses.answered_at) as last_complaint_comment_at
+    from responses
+    cross join as_of
+    where
+        responses.customer_id is not null
+        and {{ is_complaint_text('comment', 'responses') }}
+        and responses.answered_at <= as_of.as_of_at
+    group by responses.customer_id
+),
+
+-- The window of N days ends with, and includes, the day of as_of.
+invitation_totals as (
+    select
+        invitations.customer_id,
+        count(*) as recent_survey_count
+    from invitations
+    cross join as_of
+    where
+        invitations.customer_id is not null
+        and invitations.is_delivered
+        and invitations.sent_at <= as_of.as_of_at
+        and invitations.sent_date > as_of.as_of_date - {{ survey_fatigue_days() }}
+    group by invitations.customer_id
 ),
 
 final as (
@@ -125,9 +163,14 @@ final as (
         survey_scores.recent_csat_score_100,
         survey_scores.latest_ces_score_100,
         survey_scores.recent_ces_score_100,
+        coalesce(invitation_totals.recent_survey_count, 0) as recent_survey_count,
         coalesce(ticket_totals.ticket_count, 0) as ticket_count,
         coalesce(ticket_totals.open_ticket_count, 0) as open_ticket_count,
-        ticket_totals.last_complaint_at,
+        greatest(
+            ticket_totals.last_complaint_ticket_at,
+            comment_totals.last_complaint_comment_at,
+            mention_totals.last_complaint_mention_at
+        ) as last_complaint_at,
         coalesce(mention_totals.mention_count, 0) as mention_count,
         mention_totals.net_sentiment,
         customers.first_seen_at,
@@ -168,6 +211,10 @@ final as (
         on customers.customer_id = ticket_totals.customer_id
     left join mention_totals
         on customers.customer_id = mention_totals.customer_id
+    left join comment_totals
+        on customers.customer_id = comment_totals.customer_id
+    left join invitation_totals
+        on customers.customer_id = invitation_totals.customer_id
     left join lives
         on customers.customer_id = lives.customer_id
 )

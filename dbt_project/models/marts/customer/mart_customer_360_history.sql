@@ -37,11 +37,13 @@ as_of as (
 -- A ticket is open while its status says so; where the source logs no statuses, from its creation to its resolution.
 open_spans as (
     select
-        customer_id,
-        started_at,
-        ended_at
+        status_intervals.customer_id,
+        status_intervals.started_at,
+        status_intervals.ended_at
     from status_intervals
-    where status not in ('resolved', 'closed')
+    inner join tickets
+        on status_intervals.ticket_key = tickets.ticket_key
+    where status_intervals.status not in ('resolved', 'closed') and not tickets.is_merged
     union all
     select
         tickets.customer_id,
@@ -107,8 +109,16 @@ changes as (
     union all by name
     select
         customer_id,
+        answered_at as changed_at,
+        1 as complaint_step
+    from responses
+    where {{ is_complaint_text('comment', 'responses') }}
+    union all by name
+    select
+        customer_id,
         published_at as changed_at,
         1 as mention_step,
+        cast({{ is_complaint_text('mention', 'mentions') }} as integer) as complaint_step,
         cast(sentiment = 'negative' as integer) as negative_mention_step
     from mentions
     where not is_repost

@@ -9,6 +9,10 @@ tickets as (
     select * from {{ ref('fct_ticket') }}
 ),
 
+mentions as (
+    select * from {{ ref('fct_mention') }}
+),
+
 ticket_events as (
     select * from {{ ref('int_ticket_event__ordered') }}
 ),
@@ -42,6 +46,44 @@ opened as (
         responses.customer_id is not null
         and responses.answered_at <= as_of.as_of_at
         and (responses.band = 'detractor' or (responses.metric = 'csat' and responses.score_100 < {{ bad_below }}))
+    union all
+    -- What is written in a bad answer is part of its case.
+    select
+        'response' as entity,
+        responses.response_key as record_key,
+        'complaint' as reason,
+        responses.customer_id,
+        responses.person_key,
+        responses.ticket_key,
+        responses.metric,
+        responses.score_100,
+        responses.answered_at as opened_at
+    from responses
+    cross join as_of
+    where
+        responses.customer_id is not null
+        and responses.answered_at <= as_of.as_of_at
+        and {{ is_complaint_text('comment', 'responses') }}
+        and responses.band is distinct from 'detractor'
+        and not coalesce(responses.metric = 'csat' and responses.score_100 < {{ bad_below }}, false)
+    union all
+    select
+        'mention' as entity,
+        mentions.mention_key as record_key,
+        'complaint' as reason,
+        mentions.customer_id,
+        mentions.person_key,
+        null as ticket_key,
+        'csat' as metric,
+        null as score_100,
+        mentions.published_at as opened_at
+    from mentions
+    cross join as_of
+    where
+        mentions.customer_id is not null
+        and mentions.published_at <= as_of.as_of_at
+        and {{ is_complaint_text('mention', 'mentions') }}
+        and not coalesce(mentions.is_repost, false)
     union all
     select
         'ticket' as entity,
@@ -83,6 +125,7 @@ contacts as (
 
 first_contacts as (
     select
+        opened.entity,
         opened.record_key,
         opened.reason,
         min(contacts.contacted_at) as first_contact_at
@@ -99,23 +142,57 @@ first_contacts as (
             opened.entity = 'ticket'
             or contacts.contacted_at <= opened.opened_at + interval {{ feedback_close_days() }} day
         )
-    group by opened.record_key, opened.reason
+    group by opened.entity, opened.record_key, opened.reason
 ),
 
 -- The ticket that works on a bad answer: the first the customer has opened since.
 follow_ups as (
     select
+        opened.entity,
         opened.record_key,
         opened.reason,
-        arg_min(tickets.ticket_key, tickets.created_at) as ticket_key
+        arg_min(tickets.ticket_key, (tickets.created_at, tickets.ticket_key)) as ticket_key
     from opened
     inner join tickets
         on
             opened.customer_id = tickets.customer_id
             and opened.opened_at <= tickets.created_at
             and opened.opened_at + interval {{ feedback_close_days() }} day >= tickets.created_at
-    where opened.entity = 'response' and not tickets.is_merged
-    group by opened.record_key, opened.reason
+    where opened.entity <> 'ticket' and not tickets.is_merged
+    group by opened.entity, opened.record_key, opened.reason
+),
+
+-- Who dealt with the customer, and when: the agent of a ticket, the employee of a logged contact.
+dealings as (
+    select
+        customer_id,
+        assignee_key as agent_key,
+        created_at as dealt_at
+    from tickets
+    where customer_id is not null and assignee_key is not null
+    union all
+    select
+        persons.customer_id,
+        activities.source || ':' || activities.owner_id as agent_key,
+        activities.occurred_at as dealt_at
+    from activities
+    inner join persons
+        on activities.person_key = persons.person_key
+    where activities.owner_id is not null
+),
+
+last_agents as (
+    select
+        opened.entity,
+        opened.record_key,
+        opened.reason,
+        arg_max(dealings.agent_key, (dealings.dealt_at, dealings.agent_key)) as agent_key
+    from opened
+    inner join dealings
+        on
+            opened.customer_id = dealings.customer_id
+            and opened.opened_at > dealings.dealt_at
+    group by opened.entity, opened.record_key, opened.reason
 ),
 
 worked as (
@@ -123,7 +200,7 @@ worked as (
         opened.*,
         first_contacts.first_contact_at,
         working.ticket_key as working_ticket_key,
-        coalesce(working.assignee_key, asked.assignee_key) as owner_key,
+        coalesce(working.assignee_key, asked.assignee_key, last_agents.agent_key) as owner_key,
         case
             -- A bad answer without a ticket is closed by the talk about it.
             when working.ticket_key is null then first_contacts.first_contact_at
@@ -134,12 +211,19 @@ worked as (
     cross join as_of
     left join first_contacts
         on
-            opened.record_key = first_contacts.record_key
+            opened.entity = first_contacts.entity
+            and opened.record_key = first_contacts.record_key
             and opened.reason = first_contacts.reason
     left join follow_ups
         on
-            opened.record_key = follow_ups.record_key
+            opened.entity = follow_ups.entity
+            and opened.record_key = follow_ups.record_key
             and opened.reason = follow_ups.reason
+    left join last_agents
+        on
+            opened.entity = last_agents.entity
+            and opened.record_key = last_agents.record_key
+            and opened.reason = last_agents.reason
     left join tickets as working
         on case opened.entity when 'ticket' then opened.ticket_key else follow_ups.ticket_key end = working.ticket_key
     left join tickets as asked
@@ -148,24 +232,26 @@ worked as (
 
 scores_before as (
     select
+        worked.entity,
         worked.record_key,
         worked.reason,
-        arg_max(responses.score_100, responses.answered_at) as score_100
+        arg_max(responses.score_100, (responses.answered_at, responses.response_key)) as score_100
     from worked
     inner join responses
         on
             worked.customer_id = responses.customer_id
             and worked.metric = responses.metric
             and worked.opened_at > responses.answered_at
-    where worked.entity = 'ticket' and responses.is_valid
-    group by worked.record_key, worked.reason
+    where worked.entity <> 'response' and responses.is_valid
+    group by worked.entity, worked.record_key, worked.reason
 ),
 
 scores_after as (
     select
+        worked.entity,
         worked.record_key,
         worked.reason,
-        arg_min(responses.score_100, responses.answered_at) as score_100,
+        arg_min(responses.score_100, (responses.answered_at, responses.response_key)) as score_100,
         min(responses.answered_at) as answered_at
     from worked
     inner join responses
@@ -175,12 +261,12 @@ scores_after as (
             and worked.closed_at < responses.answered_at
     cross join as_of
     where responses.is_valid and responses.answered_at <= as_of.as_of_at
-    group by worked.record_key, worked.reason
+    group by worked.entity, worked.record_key, worked.reason
 ),
 
 final as (
     select
-        worked.reason || ':' || worked.record_key as feedback_case_key,
+        worked.reason || ':' || worked.entity || ':' || worked.record_key as feedback_case_key,
         worked.reason,
         worked.entity,
         worked.record_key,
@@ -224,11 +310,13 @@ final as (
     cross join as_of
     left join scores_before
         on
-            worked.record_key = scores_before.record_key
+            worked.entity = scores_before.entity
+            and worked.record_key = scores_before.record_key
             and worked.reason = scores_before.reason
     left join scores_after
         on
-            worked.record_key = scores_after.record_key
+            worked.entity = scores_after.entity
+            and worked.record_key = scores_after.record_key
             and worked.reason = scores_after.reason
 )
 

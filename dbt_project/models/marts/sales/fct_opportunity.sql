@@ -14,7 +14,7 @@ stage_events as (
 last_stages as (
     select
         opportunity_key,
-        arg_max(lower(stage), occurred_at) as stage,
+        arg_max(lower(stage), (occurred_at, opportunity_stage_event_key)) as stage,
         max(occurred_at) as entered_at
     from stage_events
     group by opportunity_key

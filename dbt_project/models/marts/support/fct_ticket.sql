@@ -53,6 +53,8 @@ joined as (
         waits.waited_business_minutes,
         waits.first_response_minutes,
         waits.first_response_business_minutes,
+        waits.resolution_minutes,
+        waits.resolution_business_minutes,
         tickets.native_reopen_count,
         tickets.native_reassignment_count,
         tickets.native_first_reply_minutes,
@@ -128,6 +130,8 @@ final as (
         case when is_answered is not null then waited_business_minutes end as waited_business_minutes,
         first_response_minutes,
         first_response_business_minutes,
+        resolution_minutes,
+        resolution_business_minutes,
         public_human_reply_count,
         reopen_count,
         handoff_count,
@@ -136,8 +140,11 @@ final as (
         {{ is_first_contact_resolution(14) }} as is_fcr_14d,
         {{ is_first_contact_resolution(30) }} as is_fcr_30d,
         native_reopen_count,
+        reopen_count - native_reopen_count as reopen_difference,
         native_reassignment_count,
+        handoff_count - native_reassignment_count as handoff_difference,
         native_first_reply_minutes,
+        first_response_minutes - native_first_reply_minutes as first_response_difference_minutes,
         native_is_sla_met
     from judged
 )

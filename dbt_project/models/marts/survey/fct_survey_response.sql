@@ -82,6 +82,8 @@ final as (
         identified.score,
         scores.scale_min,
         scores.scale_max,
+        scores.polarity,
+        scores.top_box_min,
         scores.is_valid,
         scores.directed_score,
         scores.score_100,
