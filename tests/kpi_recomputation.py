@@ -1,8 +1,8 @@
 """Every KPI in plain Python, from the written definitions, for any company.
 
 The recomputation follows the definitions one period and one slice at a time, by brute force, and shares no code with
-the models: no SQL, `jdatetime` for the Jalali calendar, `scipy` for the t distribution. It starts from the facts; that
-those are right is the matter of other tests.
+the models: no SQL, `jdatetime` for the Jalali calendar, `scipy` for the t distribution. It starts from the facts,
+which `fact_recomputation` makes of the records.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import duckdb
 import pytest
 from demo_company import cem
+from fact_recomputation import differences
 from kpi_recomputation import Rules, disagreements, facts_of, recompute
 
 from orchestration.semantic import Question, SemanticLayer
@@ -57,6 +58,12 @@ def test_the_ten_kpis_have_values_with_n_and_interval(company):
         "nps", "csat", "ces", "retention_rate", "churn_rate", "clv_to_date", "fcr_7d",
         "first_response_minutes", "complaint_rate", "net_sentiment",
     }  # fmt: skip
+
+
+def test_every_row_of_the_facts_agrees_with_a_recomputation_from_the_records(company):
+    home = company.home
+    settings = load_settings(home.parent / "cem.yml", home)
+    assert differences(home / "warehouse.duckdb", setting_values(settings))[:5] == []
 
 
 def test_every_month_of_every_kpi_agrees_with_a_recomputation(company):
