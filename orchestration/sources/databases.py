@@ -4,7 +4,8 @@ Belongs here: attaching, listing columns, the increment that is left to the serv
 keys and loads (`extract.py`).
 
 SQLite keeps any value in any column, so there every value is a text as sent. PostgreSQL and MySQL give
-their own types, but for numbers without a precision, which would lose digits: they come as texts.
+their own types, but for numbers without a precision, which would lose digits, and for the times of MySQL, which
+may be no times (`0000-00-00`) or of a zone that nobody said: they come as texts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ EXTENSIONS: Mapping[str, str] = {
     "postgres": "postgres_scanner",
     "mysql": "mysql_scanner",
 }
+
+MYSQL_READING: Mapping[str, str] = {
+    "mysql_session_time_zone": "'+00:00'",  # of columns of the type TIMESTAMP, which the server keeps in UTC
+    "mysql_tinyint1_as_boolean": "false",  # TINYINT(1) may as well be a score
+    "mysql_query_timeout_enabled": "false",  # a first read may take longer than five minutes
+}
+"""What the extension for MySQL is told before it attaches a database."""
 
 SYSTEM_SCHEMAS = ("information_schema", "mysql", "performance_schema", "pg_catalog", "sys")
 """What a server keeps for itself."""
@@ -82,6 +90,9 @@ def attached(con: duckdb.DuckDBPyConnection, source: Source) -> Iterator[Databas
     con.execute(f"load {EXTENSIONS[source.engine or '']}")
     if source.engine == "sqlite":
         con.execute("set sqlite_all_varchar = true")
+    if source.engine == "mysql":
+        for name, value in MYSQL_READING.items():
+            con.execute(f"set {name} = {value}")
     try:
         con.execute(f"attach {literal(target)} as {database.alias} (type {source.engine}, read_only)")
     except duckdb.Error as error:
@@ -144,10 +155,15 @@ def table_relation(
     return Relation(sql, described, None), condition is not None
 
 
-def key_select(database: Database, table: Table, columns: Mapping[str, str]) -> str:
-    """SELECT of the key columns of every row, to find out which records are gone."""
-    keys = [name for name in columns if _is_key(table, name)]
-    selected = ", ".join(_selected(database, name, columns[name], name) for name in keys)
+def key_select(con: duckdb.DuckDBPyConnection, database: Database, table: Table) -> str:
+    """SELECT of the key columns of every row, as the rows themselves are read, to find out which records are gone."""
+    types = _column_types(con, database, table)
+    names = column_names(table, list(types), table.table or table.name)
+    selected = ", ".join(
+        _selected(database, column, kind, name)
+        for (column, kind), name in zip(types.items(), names, strict=True)
+        if _is_key(table, name)
+    )
     query = f"select {selected} from {_qualified(database, table)}"
     return f"select * from {database.source.engine}_query({literal(database.alias)}, {literal(query)})"
 
@@ -238,7 +254,9 @@ def _selected(database: Database, column: str, kind: str, name: str) -> str:
         return f"hex({quoted}) as {alias}"
     if database.source.engine == "postgres" and kind in {"unbounded", "array", "user-defined", "interval"}:
         return f"{quoted}::text as {alias}"
-    if database.source.engine == "mysql" and kind in {"unbounded", "json", "VARCHAR"}:
+    if database.source.engine == "mysql" and kind == "timestamp":
+        return f"concat({quoted}, '+00:00') as {alias}"
+    if database.source.engine == "mysql" and kind in {"unbounded", "json", "date", "datetime"}:
         return f"cast({quoted} as char) as {alias}"
     return quoted if quoted == alias else f"{quoted} as {alias}"
 

@@ -266,7 +266,7 @@ def _database_plan(
     if not is_increment:
         return Plan([part], state)
     is_sweep = table.deletes == "sweep"
-    all_keys = key_select(database, table, relation.columns) if is_sweep else None
+    all_keys = key_select(con, database, table) if is_sweep else None
     return Plan([part], state, is_complete=False, all_keys=all_keys)
 
 

@@ -211,6 +211,18 @@ def test_increments_bring_new_changed_and_late_rows_and_deletions(shop: Shop) ->
     assert shop.live("id, amount") == [(2, "7"), (3, "3.5"), (4, "1"), (5, "1")]
 
 
+def test_keys_with_more_digits_than_a_double_are_not_taken_for_deleted(shop: Shop) -> None:
+    shop.change(
+        "alter table sales.orders alter id type numeric",
+        "update sales.orders set amount = 1.5, id = id + 12345678901234567890",
+    )
+    shop.load()
+
+    again = shop.load()
+
+    assert (again.candidates, again.deleted) == (0, 0)
+
+
 def test_the_increment_is_left_to_the_server(shop: Shop) -> None:
     shop.change("update sales.orders set amount = 1.5 where id = 1")
     shop.load()
