@@ -235,7 +235,9 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
             picked.append(name)
         else:
             picked.append(f"{name}::{kind} as {name}")
-    good = f"rowid not in (select _row from {BAD}) and rowid not in (select _row from {STALE})"
+    # Only what there is to leave out is looked for in every row: most loads are clean.
+    left_out = [table for table in (BAD, STALE) if scalar(con, f"select count(*) from {table}")]
+    good = " and ".join(f"rowid not in (select _row from {table})" for table in left_out) or "true"
     live = scalar(con, f"select count(*) from {load.relation} where _deleted_at is null and {good}")
     gone = scalar(
         con,
@@ -254,7 +256,9 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
     is_known = f"select 1 from {load.raw} where _key in (select _key from {load.relation} where {good}) limit 1"
     if con.execute(is_known).fetchone() is None:
         # Nothing to replace: a plain insert does a third less work than a merge.
-        written = scalar(con, f"insert into {load.raw} by name {rows} and _deleted_at is null")
+        has_deletions = scalar(con, f"select count(*) from {load.relation} where _deleted_at is not null") > 0
+        alive = " and _deleted_at is null" if has_deletions else ""
+        written = scalar(con, f"insert into {load.raw} by name {rows}{alive}")
     else:
         written = scalar(
             con,

@@ -1,7 +1,8 @@
 """What the guard costs against what it replaces: the same tickets and rules, each contender in its own process.
 
 CPU seconds and peak memory by contender, as ratios; never a limit on a clock. `CEM_BENCH_TICKETS` sets the size,
-`CEM_BENCH_REPEATS` how often the cheap ones are run (the least counts: a thread of DuckDB that waits for others spins).
+`CEM_BENCH_REPEATS` how often the cheap ones are run (the least counts), `CEM_BENCH_CONTENDERS` which of them. DuckDB
+has one thread (`CEM_BENCH_THREADS`): one that waits for another spins, and that would count as work.
 
 The contenders do not all do the same. Like is compared with like in two groups:
 
@@ -40,6 +41,7 @@ from orchestration.warehouse import BOOKKEEPING, utc_now
 
 TICKETS = int(os.environ.get("CEM_BENCH_TICKETS", "200000"))
 REPEATS = int(os.environ.get("CEM_BENCH_REPEATS", "3"))
+THREADS = int(os.environ.get("CEM_BENCH_THREADS", "1"))
 CONTENDERS = os.environ.get("CEM_BENCH_CONTENDERS", "")
 FOLDER = Path(__file__).resolve().parent
 
@@ -130,7 +132,7 @@ def expectations() -> list[dict[str, object]]:
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(str(folder / "warehouse.duckdb"))
-    con.execute("set threads = 2; set memory_limit = '6GB'")
+    con.execute(f"set threads = {THREADS}; set memory_limit = '6GB'")
     return con
 
 
@@ -361,10 +363,10 @@ def dbt_tests(folder: Path) -> dict[str, int]:
 
 ALL: dict[str, Callable[[Path], dict[str, int]]] = {
     "ours": ours,
+    "audit only": audit_only,
     "SQL same job": by_hand_all,
     "SQL rules only": by_hand,
     "plain copy": plain_copy,
-    "audit only": audit_only,
     "full hash scan": hash_scan,
     "GX over DuckDB": gx_on_duckdb,
     "GX on pandas": gx_on_pandas,
@@ -381,6 +383,9 @@ IMPORTS = {
 
 def contend(name: str, folder: Path) -> None:
     """One contender, in the process that is its own: its cost as a line of JSON."""
+    # What does not fit fails by itself, and not the machine.
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_DATA, (free, free))
     import pandas  # noqa: F401  (DuckDB imports it at the first parameter that is bound)
 
     exec(IMPORTS.get(name, ""))
@@ -391,16 +396,31 @@ def contend(name: str, folder: Path) -> None:
     sys.stdout.write(json.dumps({"cpu_seconds": cpu, "peak_mb": after_.ru_maxrss / 1024, **found}) + "\n")
 
 
-def cost_of(name: str, start: Path, folder: Path) -> dict[str, float]:
-    """What one contender costs on a copy of the warehouse, in a process of its own."""
+def cost_of(name: str, start: Path, folder: Path) -> dict[str, float] | None:
+    """What one contender costs on a copy of the warehouse, in a process of its own; None: more memory than is free."""
     subprocess.run(["cp", "-r", str(start), str(folder)], check=True)
     run = subprocess.run(
         [sys.executable, __file__, name, str(folder)], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1]), "CEM_BENCH_TICKETS": str(TICKETS)},
     )  # fmt: skip
     subprocess.run(["rm", "-rf", str(folder)], check=True)
+    if "MemoryError" in run.stderr:
+        return None
     assert run.returncode == 0, f"{name}: {run.stderr[-2000:]}"
     return json.loads(run.stdout.splitlines()[-1])
+
+
+def line(name: str, costs: dict[str, dict[str, float]]) -> str:
+    """A contender's line of the table."""
+    if name not in costs:
+        return f"  {name:<18}needs more memory than is free"
+    cost = costs[name]
+    ratios = [
+        f"{cost['cpu_seconds'] / costs[other]['cpu_seconds']:8.2f}" if other in costs else f"{'':8}"
+        for other in ("ours", "audit only")
+    ]
+    found = ", ".join(f"{count:,} {what}" for what, count in cost.items() if what not in ("cpu_seconds", "peak_mb"))
+    return f"  {name:<18}{''.join(ratios)}  {cost['cpu_seconds']:9.2f} s  {cost['peak_mb']:8,.0f} MB  {found}"
 
 
 @pytest.mark.benchmark
@@ -410,24 +430,19 @@ def test_what_the_guard_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     prepare(start)
     compile_ours(start)
     costs: dict[str, dict[str, float]] = {}
-    for name in [one for one in ALL if not CONTENDERS or one in CONTENDERS.split(",")]:
-        runs = [cost_of(name, start, tmp_path / "run") for _ in range(REPEATS if name not in IMPORTS else 1)]
-        costs[name] = min(runs, key=lambda cost: cost["cpu_seconds"])
-    (tmp_path / "guard_cost.json").write_text(
-        json.dumps({"tickets": TICKETS, "rules": len(RULES), "costs": costs}, indent=1)
-    )
-
-    references = [costs[name]["cpu_seconds"] if name in costs else 1.0 for name in ("ours", "audit only")]
+    names = [one for one in ALL if not CONTENDERS or one in CONTENDERS.split(",")]
+    # In rounds, so that what else the machine does meets all of them alike.
+    for turn in range(REPEATS):
+        for name in names if turn == 0 else [one for one in names if one not in IMPORTS]:
+            cost = cost_of(name, start, tmp_path / "run")
+            if cost is not None and (name not in costs or cost["cpu_seconds"] < costs[name]["cpu_seconds"]):
+                costs[name] = cost
+            (tmp_path / "guard_cost.json").write_text(
+                json.dumps({"tickets": TICKETS, "rules": len(RULES), "costs": costs}, indent=1)
+            )
     with capsys.disabled():
         sys.stdout.write(f"\n{TICKETS:,} tickets, {len(RULES)} rules; CPU against ours and audit only; peak memory\n")
-        for name, cost in costs.items():
-            found = ", ".join(
-                f"{count:,} {what}" for what, count in cost.items() if what not in ("cpu_seconds", "peak_mb")
-            )
-            sys.stdout.write(
-                f"  {name:<18}{cost['cpu_seconds'] / references[0]:8.2f}{cost['cpu_seconds'] / references[1]:8.2f}  "
-                f"{cost['cpu_seconds']:9.2f} s  {cost['peak_mb']:8,.0f} MB  {found}\n"
-            )
+        sys.stdout.writelines(f"{line(name, costs)}\n" for name in names)
     assert len({cost["bad"] for cost in costs.values() if "bad" in cost}) <= 1
 
 
