@@ -40,6 +40,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     "given name and postal code": ("given_skeleton", "postal_code"),
     "family name and street": ("family_skeleton", "street"),
     "given name and street": ("given_skeleton", "street"),
+    "postal code and street": ("postal_code", "street"),
+    "postal code and second line": ("postal_code", "street_2"),
+    "family name and second line": ("family_skeleton", "street_2"),
+    "given name and second line": ("given_skeleton", "street_2"),
+    "birth date and second line": ("birth", "street_2"),
 }
 """Expressions over the columns of a record; a key with a missing part is no key.
 

@@ -27,7 +27,7 @@ DEFAULT_MODEL = Path(__file__).with_name("default_model.json")
 """The model a warehouse starts with: estimates, learnt from no data, of how often people and clerks err and of how many
 values there are. A company of a few thousand records cannot teach a model of its own, and would have to do without."""
 
-FREQUENCIES = ("name_fold", "name_skeleton", "birth", "city")
+FREQUENCIES = ("name_fold", "name_skeleton", "birth", "street_2", "postal_code", "city")
 """Attributes of which some values are far more frequent than others."""
 
 
@@ -92,6 +92,11 @@ def _fits(one: str, other: str) -> str:
 
 _GIVEN = _fits("given_l", "given_r")
 _FAMILY = _fits("family_l", "family_r")
+# More letters off than a slip: a name misheard, or another one much like it.
+_ALIKE = " and ".join(
+    f"(({fits}) or jaro_winkler_similarity({part}_l, {part}_r) >= 0.9)"
+    for part, fits in (("given", _GIVEN), ("family", _FAMILY))
+)
 _CROSSED = f"({_fits('given_l', 'family_r')}) and ({_fits('family_l', 'given_r')})"
 # A name of one token keeps it as its family name.
 _PARTIAL = (
@@ -114,6 +119,15 @@ _MADE_OF_NAME = (
     " and (contains(mailbox_l, family_l) or contains(mailbox_l, family_fold_l)))"
 )
 
+
+def _alike(one: str, other: str) -> str:
+    """SQL: two lines of an address, without their numbers and blanks, are one but for slips."""
+    return f"jaro_winkler_similarity({one}, {other}) >= 0.9"
+
+
+# Forms ask for two lines, and people fill them in either order.
+_CROSSED_LINES = f"({_alike('road_l', 'street_2_r')} or {_alike('street_2_l', 'road_r')})"
+
 COMPARISONS: tuple[Comparison, ...] = (
     Comparison(
         "name",
@@ -126,6 +140,7 @@ COMPARISONS: tuple[Comparison, ...] = (
                 "name_skeleton",
             ),
             Level("both names within a slip", f"(({_GIVEN}) and ({_FAMILY})) or ({_CROSSED})"),
+            Level("both names alike", f"is_persian_l = is_persian_r and {_ALIKE}"),
             Level("one name fits, the other is missing or an initial", _PARTIAL),
             Level("family name fits, given name does not", f"({_FAMILY})"),
             Level("given name fits, family name does not", f"({_GIVEN})"),
@@ -179,11 +194,18 @@ COMPARISONS: tuple[Comparison, ...] = (
         "street_l is null or street_r is null",
         (
             Level("same street and number", "street_l = street_r"),
-            Level(
-                "same number, street within slips",
-                "house_l = house_r and jaro_winkler_similarity(street_l, street_r) >= 0.9",
-            ),
-            Level("street within slips, other number", "jaro_winkler_similarity(street_l, street_r) >= 0.9"),
+            Level("same number, street within slips", f"house_l = house_r and {_alike('road_l', 'road_r')}"),
+            Level("street within slips, other number", _alike("road_l", "road_r")),
+            Level("in the other's second line", _CROSSED_LINES),
+        ),
+    ),
+    Comparison(
+        "second line",
+        "street_2_l is null or street_2_r is null",
+        (
+            Level("same line", "street_2_l = street_2_r", "street_2"),
+            Level("within slips", _alike("street_2_l", "street_2_r")),
+            Level("in the other's street", _CROSSED_LINES),
         ),
     ),
     Comparison(
@@ -191,12 +213,13 @@ COMPARISONS: tuple[Comparison, ...] = (
         "coalesce(postal_code_l, city_l) is null or coalesce(postal_code_r, city_r) is null"
         " or (postal_code_l is null or postal_code_r is null) and (city_l is null or city_r is null)",
         (
-            Level("same postal code", "postal_code_l = postal_code_r"),
+            Level("same postal code", "postal_code_l = postal_code_r", "postal_code"),
             Level(
                 "same city, postal code one slip apart",
                 "city_l = city_r and damerau_levenshtein(postal_code_l, postal_code_r) <= 1",
             ),
             Level("same city", "city_l = city_r", "city"),
+            Level("postal code one slip apart", "damerau_levenshtein(postal_code_l, postal_code_r) <= 1"),
             Level("city within slips", "jaro_winkler_similarity(city_l, city_r) >= 0.9"),
         ),
     ),
@@ -205,8 +228,8 @@ COMPARISONS: tuple[Comparison, ...] = (
 
 COLUMNS = (
     "name_fold", "name_skeleton", "is_persian", "given", "family", "given_fold", "given_skeleton",
-    "family_fold", "family_skeleton", "email", "mailbox", "phone", "birth", "national_id", "street",
-    "house", "postal_code", "city",
+    "family_fold", "family_skeleton", "email", "mailbox", "phone", "birth", "national_id", "street", "street_2",
+    "house", "road", "postal_code", "city",
 )  # fmt: skip
 """Columns of a record that comparisons read."""
 
@@ -220,8 +243,9 @@ NAME_CONTRADICTS = (
 )
 """Outcomes of `name` that speak of two humans. What a household shares does not outweigh them."""
 
-PERSONAL_AGREES = ("same date", "day and month swapped", "one digit apart", "same id", "one slip apart")
-"""Outcomes of personal comparisons that do outweigh a contradicting name: people marry and clerks err."""
+PERSONAL_BITS = 3.0
+"""Bits of birth date and national id from which they speak of one human, eight to one, and outweigh a contradicting
+name: people marry and clerks err."""
 
 
 @dataclass(frozen=True)
@@ -354,6 +378,8 @@ def features_sql(records: str, hubs: str | None = None) -> str:
         from (
             select record_id, name_fold, name_skeleton, is_persian, given, family, given_fold, given_skeleton,
                 family_fold, family_skeleton, birth, street, postal_code, city,
+                nullif(regexp_replace(street_2, '[0-9 ]', '', 'g'), '') as street_2,
+                nullif(regexp_replace(street, '[0-9 ]', '', 'g'), '') as road,
                 {own("email", "is_role_email")},
                 {own("phone", "is_placeholder_phone")},
                 {own("national_id", "false")},
@@ -376,7 +402,7 @@ def level_sql(comparison: Comparison) -> str:
 
 def weight_sql(model: Model, comparison: Comparison, outcome: str) -> str:
     """SQL for the bits of an outcome (a column of `level_sql`), with frequencies where a level has them."""
-    return f"case {outcome} {''.join(_weights(model, comparison))} else 0.0 end"
+    return f"case {outcome} {''.join(_weights(model, comparison))} else 0.0::double end"
 
 
 def _weights(model: Model, comparison: Comparison) -> Iterator[str]:
@@ -386,7 +412,8 @@ def _weights(model: Model, comparison: Comparison) -> Iterator[str]:
         if frequency and frequency in model.rare:
             yield f" when {number} then log2({m!r} / {frequency}_share_l)"
         else:
-            yield f" when {number} then {model.bits(comparison, label)!r}"
+            # Without the cast a decimal, whose sums overflow.
+            yield f" when {number} then {model.bits(comparison, label)!r}::double"
 
 
 def outcome_column(comparison: Comparison) -> str:

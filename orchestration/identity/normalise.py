@@ -134,6 +134,15 @@ def _in_list(words: Iterable[str]) -> str:
     return "(" + ", ".join(_literal(word) for word in words) + ")"
 
 
+def _ascii_digits_sql(column: str) -> str:
+    return f"translate({column}, '{_DIGITS_FROM}', '{_DIGITS_TO}')"
+
+
+def _unless_ascii(column: str, otherwise: str) -> str:
+    """SQL that leaves a text of as many letters as bytes as it is: the other way costs ten times as much."""
+    return f"case when strlen({column}) = length({column}) then {column} else {otherwise} end"
+
+
 def _replaced(expression: str, pairs: Iterable[tuple[str, str]]) -> str:
     for old, new in pairs:
         expression = f"replace({expression}, {_literal(old)}, {_literal(new)})"
@@ -200,7 +209,7 @@ def phone_text_sql(column: str) -> str:
 
     A spreadsheet's scientific notation has lost its last digits and is NULL as well.
     """
-    ascii_digits = f"lower(translate({column}, '{_DIGITS_FROM}', '{_DIGITS_TO}'))"
+    ascii_digits = f"lower({_unless_ascii(column, _ascii_digits_sql(column))})"
     cut = f"regexp_replace({ascii_digits}, '(ext|x|#|داخلی|;|/|,).*$|\\.0$', '')"
     digits = f"regexp_replace({cut}, '[^0-9+]|(.)\\+', '\\1', 'g')"
     return f"""case
@@ -336,24 +345,21 @@ def add_name_keys(con: duckdb.DuckDBPyConnection, names: str, target: str) -> No
 
 def birth_sql(column: str) -> str:
     """SQL for a birth date, given as a date or as text, as eight digits; NULL where they are not eight."""
-    digits = f"regexp_replace(translate({column}::text, '{_DIGITS_FROM}', '{_DIGITS_TO}'), '[^0-9]', '', 'g')"
+    digits = f"regexp_replace({_ascii_digits_sql(f'{column}::text')}, '[^0-9]', '', 'g')"
     return f"case when length({digits}) = 8 then {digits} end"
 
 
 def code_sql(column: str) -> str:
     """SQL for a national id or postal code: its letters and digits, in capitals; NULL where there are none."""
-    return (
-        f"nullif(regexp_replace(upper(translate({column}, '{_DIGITS_FROM}', '{_DIGITS_TO}')),"
-        " '[^\\p{L}\\p{N}]', '', 'g'), '')"
-    )
+    capitals = f"upper({_unless_ascii(column, _ascii_digits_sql(column))})"
+    return f"nullif(regexp_replace({capitals}, '[^\\p{{L}}\\p{{N}}]', '', 'g'), '')"
 
 
 def address_sql(column: str) -> str:
     """SQL for a street or city: its words and numbers, lower case, one letter shape for Arabic and Persian."""
-    return (
-        f"nullif(trim(regexp_replace(translate(lower(strip_accents(translate({column}, '{_DIGITS_FROM}',"
-        f" '{_DIGITS_TO}'))), '{_PLAIN_FROM}', '{_PLAIN_TO}'), '[^\\p{{L}}\\p{{N}}]+', ' ', 'g')), '')"
-    )
+    plain = f"translate(lower(strip_accents({_ascii_digits_sql(column)})), '{_PLAIN_FROM}', '{_PLAIN_TO}')"
+    words = f"regexp_replace(lower({_unless_ascii(column, plain)}), '[^\\p{{L}}\\p{{N}}]+', ' ', 'g')"
+    return f"nullif(trim({words}), '')"
 
 
 def parse_phone(text: str, region: str) -> tuple[str | None, bool]:

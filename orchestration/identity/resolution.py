@@ -166,7 +166,7 @@ def _resolve(
 
 _INPUT = """
     person_id, created_at, given_name, family_name, full_name, email, phone, country, external_id, linked_person_key,
-    birth_date, national_id, street, postal_code, city, is_bare
+    birth_date, national_id, street, street_2, postal_code, city, is_bare
 """
 """Columns identity reads; a change of another one alone resolves nothing anew."""
 
@@ -221,6 +221,7 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
             {normalise.birth_sql("input.birth_date")} as birth,
             {normalise.code_sql("input.national_id")} as national_id,
             {normalise.address_sql("input.street")} as street,
+            {normalise.address_sql("input.street_2")} as street_2,
             {normalise.code_sql("input.postal_code")} as postal_code,
             {normalise.address_sql("input.city")} as city,
             input.is_bare,
@@ -263,6 +264,7 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
             new.birth,
             new.national_id,
             new.street,
+            new.street_2,
             new.postal_code,
             new.city,
             new.is_bare,

@@ -14,7 +14,7 @@ import duckdb
 from orchestration.identity import blocking
 from orchestration.identity.model import Model, order_of
 
-RULES_VERSION = "2"
+RULES_VERSION = "3"
 """Counts up when a normalisation or matching rule changes, so that old records are read anew."""
 
 SCHEMA = """
@@ -45,6 +45,7 @@ create table if not exists identity.record (
     birth text,
     national_id text,
     street text,
+    street_2 text,
     postal_code text,
     city text,
     is_bare boolean not null
@@ -243,7 +244,7 @@ def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
-    """From the schema of rules version 1, which had neither blocks nor evidence."""
+    """From the schemas of rules version 1, which had neither blocks nor evidence, and 2, which had one address line."""
     columns = dict(
         con.execute("""
             select table_name, list(column_name)
@@ -252,7 +253,10 @@ def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
             group by table_name
         """).fetchall()
     )
-    if "record" not in columns or "name_fold" in columns["record"]:
+    if "record" not in columns:
+        return
+    if "name_fold" in columns["record"]:
+        con.execute("alter table identity.record add column if not exists street_2 text")
         return
     con.begin()
     try:

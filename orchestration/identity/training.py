@@ -228,6 +228,7 @@ def _learn_m(
         linker.training.estimate_parameters_using_expectation_maximisation(
             block_on(column),
             estimate_without_term_frequencies=True,
+            fix_probability_two_random_records_match=True,
             max_pairs=MAX_TRAINING_PAIRS,
             record_sample_proportion=0.1,
         )

@@ -20,7 +20,7 @@ from orchestration.identity.model import (
     COMPARISONS,
     NAME_AGREES,
     NAME_CONTRADICTS,
-    PERSONAL_AGREES,
+    PERSONAL_BITS,
     Comparison,
     Model,
     bits_column,
@@ -145,9 +145,9 @@ def name_contradicts_sql(prefix: str = "") -> str:
 
 
 def personal_agrees_sql(prefix: str = "") -> str:
-    """SQL: birth date or national id of a weighed pair are the same, or a slip apart."""
-    personal = [_outcome_in(each, PERSONAL_AGREES, prefix) for each in COMPARISONS if each.is_personal]
-    return f"({' or '.join(personal)})"
+    """SQL: birth date and national id of a weighed pair speak of one human."""
+    personal = [f"{prefix}{bits_column(each)}" for each in COMPARISONS if each.is_personal]
+    return f"(greatest({', '.join(personal)}) >= {PERSONAL_BITS!r})"
 
 
 def _outcome_in(comparison: Comparison, labels: tuple[str, ...], prefix: str = "") -> str:

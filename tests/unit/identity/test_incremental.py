@@ -51,6 +51,7 @@ record = st.fixed_dictionaries(
         "birth_date": st.sampled_from([None, None, "1980-03-04", "1980-04-03", "1991-12-24"]),
         "national_id": st.sampled_from([None, None, "1234567890", "9876543210"]),
         "street": st.sampled_from([None, "12 Azadi Street"]),
+        "street_2": st.sampled_from([None, None, "Azadi Street"]),
         "postal_code": st.sampled_from([None, "1234567890"]),
         "city": st.sampled_from([None, "Tehran"]),
         "external_id": st.sampled_from([None, None, None, "1"]),

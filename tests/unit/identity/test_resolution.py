@@ -187,6 +187,17 @@ def test_a_warehouse_of_the_first_rules_keeps_its_ids_and_their_history(registry
     assert registry.rows("select count(*) from identity.customer_xref where evidence = ''") == [(0,)]
 
 
+def test_a_warehouse_of_the_second_rules_learns_the_second_address_line(registry: Registry) -> None:
+    registry.put("crm:1", full_name="Ali Karimi", email="ali@x.com", street_2="Flat 3")
+    registry.resolve()
+    customers = registry.customers()
+    registry.con.execute("alter table identity.record drop column street_2")
+    registry.con.execute("update identity.state set value = 'rules=2'")
+    assert registry.resolve().is_changed
+    assert registry.customers() == customers
+    assert registry.rows("select street_2 from identity.record") == [("flat 3",)]
+
+
 def test_a_run_that_fails_changes_nothing(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.put("crm:1", email="ali@example.ir")
     registry.resolve()

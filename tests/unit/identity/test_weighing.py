@@ -30,6 +30,7 @@ VALUES: dict[str, tuple[str | None, ...]] = {
     "full_name": (
         None, "Ali Karimi", "علی کریمی", "Katherine Miller", "Catherine Miller", "Miller Katherine", "A. Karimi",
         "Karimi", "Sara Karimi", "Ali Ahmadi", "Margaret Thompson", "Margaret Thomson", "Sara Ahmadi",
+        "Maria Thompson", "Mario Thompson",
     ),
     "email": (
         None, "alikarimi@x.ir", "alikarimi@y.ir", "alikarimy@x.ir", "sara.ahmadi@x.ir", "mina@x.ir", "info@x.ir",
@@ -38,6 +39,7 @@ VALUES: dict[str, tuple[str | None, ...]] = {
     "birth_date": (None, "1980-03-04", "1980-04-03", "1980-03-05", "1981-03-14", "1991-12-24"),
     "national_id": (None, "1234567890", "1234567891", "1234567822", "9876543210"),
     "street": (None, "12 Azadi Street", "12 Azadi Streat", "14 Azadi Street", "7 Hafez Avenue"),
+    "street_2": (None, "Hafez Avenue", "Hafez Avenu", "Rose Village"),
     "postal_code": (None, "1234567890", "1234567891", "5556667778"),
     "city": (None, "Tehran", "Tehrann", "Shiraz"),
 }  # fmt: skip
