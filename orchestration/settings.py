@@ -207,9 +207,10 @@ class Guard(Part):
     columns: Literal["learnt", "off"] = "learnt"
 
 
-Strategy = Literal["most_recent", "most_frequent", "source_priority", "most_complete"]
+Strategy = Literal["most_recent", "most_frequent", "source_priority", "most_complete", "longest", "verified_first"]
 """Which of several values of an attribute survives: that of the record that changed last, that of most records, that of
-the most trusted source, or that of the record that knows most about its person."""
+the most trusted source, that of the record that knows most about its person, the longest one, or that of a record whose
+source has verified its person."""
 
 
 class Survivorship(Part):

@@ -3,8 +3,8 @@
 A component is one human unless something in it speaks against that:
 
 - two of its records contradict each other: a person forbade it; birth dates or national ids are further apart than a
-  slip, none of them agrees, and what else they share does not outweigh that; or their names do not fit and nothing
-  personal agrees;
+  slip, none of them agrees, and neither the name alone nor all that they share outweighs that (mail, phone and address
+  could be those of father and son); or their names do not fit and nothing personal agrees;
 - it has more than `max_customer_records` records.
 
 Such a component is built up again from single records, strongest tie first (forced, declared, by a rule with and
@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from orchestration.identity.components import connect_components
 from orchestration.identity.edges import compare_names
-from orchestration.identity.model import COMPARISONS, Model, features_sql, outcome_column
+from orchestration.identity.model import COMPARISONS, Model, bits_column, features_sql, outcome_column
 from orchestration.identity.state import IdentitySettings
 from orchestration.identity.weighing import name_contradicts_sql, personal_agrees_sql, to_bits, weigh
 
@@ -147,13 +147,14 @@ def _take_stances(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, mo
     personal = " or ".join(
         f"weight.{outcome_column(each)} = {len(each.levels)}" for each in COMPARISONS if each.is_personal
     )
+    own = " + ".join(f"weight.{bits_column(each)}" for each in COMPARISONS if each.is_personal or each.name == "name")
     con.execute(f"""
         create or replace temp table id_stance as
         with judged as (
             select
                 inside.component_id, inside.record_a, inside.record_b,
                 (({personal}) and not {personal_agrees_sql("weight.")}
-                    and weight.bits < {to_bits(settings.review_probability)!r})
+                    and least(weight.bits, {own}) < {to_bits(settings.review_probability)!r})
                 or (compatible.name_id is null and {name_contradicts_sql("weight.")}) as is_against,
                 weight.bits >= {to_bits(settings.link_probability)!r} as is_for,
             from id_inner as inside

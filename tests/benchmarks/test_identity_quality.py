@@ -46,8 +46,8 @@ SETS: dict[str, Fill] = {
     "FEBRL 2": lambda con, _folder, _extensions: febrl(con, 2),
     "FEBRL 3 (development)": lambda con, _folder, _extensions: febrl(con, 3),
     "FEBRL 4 (development)": lambda con, _folder, _extensions: febrl(con, 4),
-    "households": lambda con, _folder, _extensions: households(con, 10_000, 2027),
-    "demo company": company(10_000, 404),
+    "households": lambda con, _folder, _extensions: households(con, 10_000, 3031),
+    "demo company": company(10_000, 505),
 }
 
 

@@ -6,9 +6,11 @@ from demo_company import cem
 from fact_recomputation import differences
 from kpi_recomputation import Rules, disagreements, facts_of, recompute
 
+from orchestration.identity import resolve
 from orchestration.semantic import Question, SemanticLayer
 from orchestration.settings import load_settings
 from orchestration.sources.staging import setting_values
+from orchestration.warehouse import connect
 
 pytestmark = pytest.mark.xdist_group("daily_run")  # one first run for all
 
@@ -202,6 +204,64 @@ def test_operators_see_loads_quarantine_and_why_records_are_one(company):
     unknown = cem(home, "explain", first, "nobody:1")
     assert unknown.returncode == 1
     assert "nobody:1" in unknown.stderr
+
+
+FACTS = ("fct_interaction", "fct_order", "fct_survey_response", "fct_ticket")
+
+
+def follow(home):
+    """What the next run makes of people's decisions, up to the facts: what each customer has, before and in all."""
+    settings = load_settings(home.parent / "cem.yml", home)
+    con = connect(settings.warehouse, settings.extensions, "1GB", 1)
+    resolve(con, settings.identity)
+    con.close()
+    models = ("int_customer_value__survived", "int_customer__golden", "dim_customer", *FACTS)
+    built = cem(home, "dbt", "run", "--select", *models)
+    assert built.returncode == 0, built.stdout
+    return facts(home)
+
+
+def facts(home):
+    """By customer and fact: rows, and the amount of orders in cents."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        rows = con.execute(
+            "select customer_id, 'records', record_count, 0 from marts.dim_customer"
+            + "".join(
+                f" union all select customer_id, '{fact}', count(*), "
+                + ("coalesce(sum(amount) * 100, 0)::bigint" if fact == "fct_order" else "0")
+                + f" from marts.{fact} where customer_id is not null group by customer_id"
+                for fact in FACTS
+            )
+        ).fetchall()
+    return {(customer, fact): (count, cents) for customer, fact, count, cents in rows}
+
+
+def total(facts_):
+    totals = {}
+    for (_, fact), (count, cents) in facts_.items():
+        rows, amount = totals.get(fact, (0, 0))
+        totals[fact] = (rows + count, amount + cents)
+    return totals
+
+
+def test_facts_follow_a_merge_and_its_undoing_without_losing_a_row(company, tmp_path):
+    home = company.copy(tmp_path)
+    before = facts(home)
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
+        (one, kept), (other, ended) = con.execute(
+            "select min(person_key), customer_id from marts.fct_order group by customer_id "
+            "order by count(*) desc, 2 limit 2"
+        ).fetchall()
+    assert cem(home, "identity", "force", one, other, "--by", "Mina", "--reason", "one man").returncode == 0
+    merged = follow(home)
+    assert total(merged) == total(before)
+    customers = {customer for customer, _ in before} - {customer for customer, _ in merged}
+    assert len(customers) == 1 and customers < {kept, ended}
+    (survivor,) = {kept, ended} - customers
+    both = tuple(map(sum, zip(before[kept, "fct_order"], before[ended, "fct_order"], strict=True)))
+    assert merged[survivor, "fct_order"] == both
+    assert cem(home, "identity", "undo", one, other, "--by", "Reza", "--reason", "two men").returncode == 0
+    assert follow(home) == before
 
 
 def test_wrong_configuration_names_file_line_field_and_allowed_values(tmp_path):

@@ -192,3 +192,38 @@ def test_skeleton_keeps_other_names_apart(con: duckdb.DuckDBPyConnection, one: s
 def test_external_id(con: duckdb.DuckDBPyConnection, text: str | None, key: str | None) -> None:
     query = f"select {normalise.external_id_sql('id')} from (select $1::text as id)"
     assert con.execute(query, [text]).fetchall() == [(key,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("12  Rupp-Place ", "12 rupp place"),
+        ("Hauptstraße 3/B", "hauptstraße 3 b"),
+        ("Łódź, Ul. Długa 7", "lodz ul dluga 7"),
+        ("خیابان آزادي، پلاک ۱۲", "خیابان ازادی پلاک 12"),
+        ("‏", None),
+        (" - ", None),
+        (None, None),
+    ],
+)
+def test_address(con: duckdb.DuckDBPyConnection, text: str | None, key: str | None) -> None:
+    query = f"select {normalise.address_sql('line')} from (select $1::text as line)"
+    assert con.execute(query, [text]).fetchall() == [(key,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("sw1a 1aa", "SW1A1AA"), ("۱۲۳۴۵-۶۷۸۹۰", "1234567890"), ("007-3", "0073"), ("--", None), (None, None)],
+)
+def test_code(con: duckdb.DuckDBPyConnection, text: str | None, key: str | None) -> None:
+    query = f"select {normalise.code_sql('code')} from (select $1::text as code)"
+    assert con.execute(query, [text]).fetchall() == [(key,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("1980-03-04", "19800304"), ("۱۹۸۰/۰۳/۰۴", "19800304"), ("1980", None), ("unknown", None), (None, None)],
+)
+def test_birth_date(con: duckdb.DuckDBPyConnection, text: str | None, key: str | None) -> None:
+    query = f"select {normalise.birth_sql('birth')} from (select $1::text as birth)"
+    assert con.execute(query, [text]).fetchall() == [(key,)]

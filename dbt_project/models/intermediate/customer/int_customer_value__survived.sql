@@ -32,6 +32,7 @@ records as (
         {% for attribute, value in attributes.items() %}
         {{ value }} as {{ attribute }}_value,
         {% endfor %}
+        coalesce(persons.is_verified, false) as is_verified,
         coalesce(persons.updated_at, persons.created_at) as changed_at
     from person_links
     inner join persons
@@ -47,6 +48,7 @@ known as (
         {{ attribute }}_value as value,
         person_key,
         source,
+        is_verified,
         changed_at
     from records
     where {{ attribute }}_value is not null
@@ -71,6 +73,8 @@ weighed as (
             when 'most_frequent' then value_record_count
             when 'source_priority' then -trust
             when 'most_complete' then known_count
+            when 'longest' then length(value)
+            when 'verified_first' then cast(is_verified as integer)
             else 0
         end as strength
     from counted

@@ -1,0 +1,67 @@
+"""A model is learnt from records nobody has labelled, is a file people can read, and is refused when it is stale."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from person_registry import Registry
+
+from orchestration.identity import train_model
+from orchestration.identity.model import COMPARISONS, DEFAULT_MODEL, ModelError, load_model
+from orchestration.identity.training import TrainingError
+
+GIVEN = ("Ali", "Sara", "Reza", "Katherine", "Margaret", "Mohammad", "Fatemeh", "Thomas", "Peter", "Mina")
+FAMILY = ("Karimi", "Ahmadi", "Thompson", "Miller", "Rezaei", "Hosseini", "Schneider", "Fischer", "Moradi", "Jafari")
+
+
+def test_there_is_nothing_to_learn_before_identity_has_tied_records(registry: Registry, tmp_path: Path) -> None:
+    registry.put("crm:1", full_name="Ali Karimi")
+    registry.resolve()
+    with pytest.raises(TrainingError, match="run the daily job first"):
+        train_model(registry.con, tmp_path / "model.json")
+
+
+def test_what_is_learnt_is_a_file_to_review_and_the_same_each_time(registry: Registry, tmp_path: Path) -> None:
+    draw = random.Random(8)
+    rows = []
+    for human in range(300):
+        person = {
+            "full_name": f"{draw.choice(GIVEN)} {draw.choice(FAMILY)}",
+            "email": f"person{human}@example.ir",
+            "phone": f"0912{draw.randrange(2_000_000, 9_000_000)}",
+            "birth_date": f"{draw.randrange(1950, 2000)}-0{draw.randrange(1, 10)}-{draw.randrange(10, 29)}",
+        }
+        for source in ("crm", "desk"):
+            # Every fifth record of the help desk has another birth date: that is to be learnt.
+            wrong = {"birth_date": "1975-11-11"} if source == "desk" and human % 5 == 0 else {}
+            rows.append(
+                {"person_key": f"{source}:{human}", "source": source, "person_id": str(human), **person, **wrong}
+            )
+    registry.con.register("drawn", pa.Table.from_pylist(rows))
+    registry.con.execute("""
+        insert into intermediate.int_person_record__collected by name
+        select * replace (birth_date::date as birth_date), false as is_bare from drawn
+    """)
+    registry.resolve()
+    model = train_model(registry.con, tmp_path / "model.json")
+    assert 0.7 < model.m["birth date"]["same date"] < 0.9
+    assert model.u["birth date"]["same date"] < 0.02
+    assert model.m["street"] == pytest.approx(load_model(DEFAULT_MODEL).m["street"])
+    written = json.loads((tmp_path / "model.json").read_text())
+    assert set(written["comparisons"]["name"][0]) == {"level", "m", "u", "bits"}
+    assert written["about"]["records"] == 600
+    again = train_model(registry.con, tmp_path / "again.json")
+    assert again.signature == model.signature == load_model(tmp_path / "model.json").signature
+
+
+def test_a_model_of_other_comparisons_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    known = json.loads(DEFAULT_MODEL.read_text())
+    del known["comparisons"][COMPARISONS[0].name][0]
+    stale = tmp_path / "model.json"
+    stale.write_text(json.dumps(known))
+    with pytest.raises(ModelError, match="cem identity train"):
+        load_model(stale)
