@@ -20,7 +20,7 @@ from metricflow_semantics.model.dbt_manifest_parser import parse_manifest_from_d
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
 from orchestration.settings import Settings
-from orchestration.transform import prepare
+from orchestration.transform import prepare, semantic_manifest_path
 from orchestration.warehouse import writing
 
 
@@ -49,7 +49,8 @@ class SemanticLayer:
     def __init__(self, settings: Settings) -> None:
         """Read the semantic models; dbt parses the project first if something changed."""
         self._settings = settings
-        manifest = prepare(settings).with_name("semantic_manifest.json").read_text(encoding="utf-8")
+        prepare(settings)
+        manifest = semantic_manifest_path(settings).read_text(encoding="utf-8")
         lookup = SemanticManifestLookup(parse_manifest_from_dbt_generated_manifest(manifest_json_string=manifest))
         self._engine = MetricFlowEngine(lookup, cast(SqlClient, _DuckDB()))
 

@@ -90,6 +90,11 @@ def target_path(settings: Settings) -> Path:
     return folder
 
 
+def semantic_manifest_path(settings: Settings) -> Path:
+    """Where the prepared semantic models of this configuration are: a copy, for the same reason."""
+    return manifest_path(settings).with_name("semantic_manifest.json")
+
+
 def load_manifest(settings: Settings) -> dict[str, Any]:
     """The prepared manifest as plain data."""
     manifest: dict[str, Any] = json.loads(manifest_path(settings).read_text())
@@ -125,12 +130,15 @@ def prepare(settings: Settings) -> Path:
     write_dbt_inputs(settings)
     fingerprint = project_fingerprint(settings)
     stamp = target_path(settings) / "prepared"
-    if not (manifest_path(settings).exists() and stamp.exists() and stamp.read_text() == fingerprint):
+    copies = (manifest_path(settings), semantic_manifest_path(settings))
+    is_prepared = stamp.exists() and stamp.read_text() == fingerprint
+    if not (is_prepared and all(copy.exists() for copy in copies)):
         stamp.unlink(missing_ok=True)
         _manifests[fingerprint] = _call(settings, ["parse"], None)
-        draft = manifest_path(settings).with_suffix(".tmp")
-        shutil.copyfile(target_path(settings) / "manifest.json", draft)
-        draft.replace(manifest_path(settings))
+        for copy in copies:
+            draft = copy.with_suffix(".tmp")
+            shutil.copyfile(target_path(settings) / copy.name, draft)
+            draft.replace(copy)
         stamp.write_text(fingerprint)
     return manifest_path(settings)
 

@@ -83,7 +83,7 @@ def test_every_month_of_every_kpi_agrees_with_a_recomputation(company):
 
 
 def test_the_semantic_layer_gives_the_same_figures_by_month_and_channel(company):
-    home, _ = company
+    home = company.home
     settings = load_settings(home.parent / "cem.yml", home)
     layer = SemanticLayer(settings)
     asked = {

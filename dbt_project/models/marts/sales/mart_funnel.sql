@@ -224,7 +224,10 @@ counted as (
         stage_number,
         stage,
         count(*) as entered_count,
-        count(*) filter (where is_passed) as passed_count,
+        -- After the last stage there is none to go on to.
+        case
+            when stage_number < max(stage_number) over (partition by funnel) then count(*) filter (where is_passed)
+        end as passed_count,
         count(days_to_next) filter (where days_to_next >= 0) as timed_count,
         median(days_to_next) filter (where days_to_next >= 0) as median_days_to_next,
         quantile_cont(days_to_next, 0.9) filter (where days_to_next >= 0) as p90_days_to_next
