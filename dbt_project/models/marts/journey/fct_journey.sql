@@ -45,7 +45,7 @@ staged as (
             order by step_number
             rows between unbounded preceding and current row
         ) as journey_number,
-        is_new_journey or journey_stage is distinct from previous_stage as is_new_stage
+        is_new_journey or coalesce(journey_stage <> previous_stage, true) as is_new_stage
     from steps
 ),
 
@@ -61,8 +61,8 @@ journeys as (
         count(distinct channel) as channel_count,
         -- Sorted all together, which is far less work than a sort of each group.
         list_transform(
-            list_sort(list({'step_number': step_number, 'stage': journey_stage}) filter (where is_new_stage)),
-            lambda step: step.stage
+            list_sort(list(row(step_number, journey_stage)) filter (where is_new_stage)),
+            lambda step: struct_extract(step, 2)
         ) as stages,
         bool_or(type = 'order_placed') as has_order,
         bool_or(type = 'ticket_created') as has_ticket,
