@@ -215,8 +215,8 @@ def follow(home):
     con = connect(settings.warehouse, settings.extensions, "1GB", 1)
     resolve(con, settings.identity)
     con.close()
-    models = ("int_customer_value__survived", "int_customer__golden", "dim_customer", *FACTS)
-    built = cem(home, "dbt", "run", "--select", *models)
+    between = (f"int_person__resolved+,+{model}" for model in ("dim_customer", *FACTS))
+    built = cem(home, "dbt", "run", "--select", *between)
     assert built.returncode == 0, built.stdout
     return facts(home)
 
