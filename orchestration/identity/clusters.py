@@ -7,11 +7,11 @@ A component is one human unless something in it speaks against that:
   could be those of father and son); or their names do not fit and nothing personal agrees;
 - it has more than `max_customer_records` records.
 
-Such a component is built up again from single records, strongest tie first (forced, declared, by a rule with and
-without names, by the model). A tie that would join groups of which as many pairs
-speak against one human as for one is refused, and so is one of a
-record that fits two groups which contradict each other equally well: it stays alone. Forced and declared ties bow
-to what a person forbade only. Refused ties are kept with their reason.
+Such a component is built up again from single records, strongest tie first (declared, by a rule with and without
+names, by the model), and forced ties at last: they join whole groups. A tie that would join groups of which as many
+pairs speak against one human as for one is refused, and so is one of a record that fits two groups which contradict
+each other equally well: it stays alone. Forced and declared ties bow to what a person forbade only. Refused ties are
+kept with their reason.
 
 Groups are a function of a component's records and ties alone, so only components that change are looked at again.
 
@@ -244,12 +244,24 @@ class _Building:
             self._ties[a].append((b, strength))
             self._ties[b].append((a, strength))
         self.refused: list[tuple[int, int, str]] = []
-        for a, b, strength in ties:
+        forced = [tie for tie in ties if tie[2] >= FORCED]
+        # A person joins what the others have made of two humans; first, and it would tear their records apart.
+        for a, b, strength in [*(tie for tie in ties if tie[2] < FORCED), *forced]:
             self._tie(a, b, strength, max_records)
+        if forced:
+            self._tie_torn(ties, max_records)
 
     def groups(self) -> Iterable[tuple[int, int]]:
         """Each record with the smallest record of its group."""
         return [(record, min(members)) for members in self._members.values() for record in members]
+
+    def _tie_torn(self, ties: list[tuple[int, int, float]], max_records: int) -> None:
+        """Try those again that fitted two groups which a person has since made one."""
+        torn = {(a, b) for a, b, reason in self.refused if reason == AMBIGUOUS}
+        self.refused = [each for each in self.refused if each[2] != AMBIGUOUS]
+        for a, b, strength in ties:
+            if (a, b) in torn:
+                self._tie(a, b, strength, max_records)
 
     def _tie(self, a: int, b: int, strength: float, max_records: int) -> None:
         one, other = self._group[a], self._group[b]

@@ -34,6 +34,20 @@ def test_force_joins_what_no_rule_would_and_undo_parts_it_under_the_old_ids(regi
     ]
 
 
+def test_force_joins_whole_customers_whatever_their_records_say(registry: Registry) -> None:
+    registry.put("crm:1", full_name="Ali Karimi", email=MAIL, birth_date="1950-03-04")
+    registry.put("desk:1", full_name="Ali Karimi", email=MAIL)
+    registry.put("crm:2", full_name="Sara Ahmadi", email="sara@x.ir", birth_date="1985-11-23")
+    registry.put("desk:2", full_name="Sara Ahmadi", email="sara@x.ir")
+    registry.resolve()
+    before = registry.customers()
+    decisions.force(registry.con, "crm:1", "crm:2", by="Mina", reason="she took his account over")
+    assert one(registry, "crm:1", "desk:1", "crm:2", "desk:2")
+    decisions.undo(registry.con, "crm:1", "crm:2", by="Mina", reason="she did not")
+    registry.resolve()
+    assert registry.customers() == before
+
+
 def test_forbid_undoes_a_merge_and_holds_when_other_records_bridge_the_two(registry: Registry) -> None:
     registry.put("crm:1", full_name="Ali Karimi", email=MAIL)
     registry.put("crm:2", full_name="Ali Karimi", email=MAIL)
