@@ -39,11 +39,21 @@ open_spans as (
     select
         status_intervals.customer_id,
         status_intervals.started_at,
-        status_intervals.ended_at
+        case
+            when status_intervals.is_current and tickets.is_resolved
+                then greatest(status_intervals.started_at, tickets.resolved_at)
+            else status_intervals.ended_at
+        end as ended_at
     from status_intervals
     inner join tickets
         on status_intervals.ticket_key = tickets.ticket_key
-    where status_intervals.status not in ('resolved', 'closed') and not tickets.is_merged
+    where
+        not tickets.is_merged
+        -- The last word on a ticket is its own status: the end of its log may be late, or in quarantine.
+        and (
+            status_intervals.status not in ('resolved', 'closed')
+            or (status_intervals.is_current and not tickets.is_resolved)
+        )
     union all
     select
         tickets.customer_id,
