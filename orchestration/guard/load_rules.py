@@ -13,7 +13,7 @@ What is not known yet is NULL, and rules let it pass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -164,9 +164,10 @@ def judge(con: duckdb.DuckDBPyConnection, suites: Sequence[CompiledSuite]) -> Ju
     for compiled in suites:
         checked, broken = broken_by(con, compiled.rules, relation_of(compiled.suite.name))
         for rule, rows in zip(compiled.rules, broken, strict=True):
-            results.append(_result(rule.rule, len(rows), checked))
-            sentences = held_for if rule.rule.severity == "critical" else told
-            sentences += _sentences(rule.rule, rows) if rule.rule.severity != "info" else []
+            found = _sentences(rule.rule, rows)
+            results.append(replace(_result(rule.rule, len(rows), checked), found="; ".join(found)))
+            if rule.rule.severity != "info":
+                (held_for if rule.rule.severity == "critical" else told).extend(found)
         _prove(con, compiled, [len(rows) for rows in broken])
     return Judgement(results, held_for, told)
 

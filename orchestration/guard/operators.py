@@ -47,6 +47,10 @@ SHOWN_ROWS = 20
 """Quarantined rows listed one by one; beyond that people look at the counts per rule."""
 
 
+DETAIL = r" \(([a-z0-9_,]+|(line|record) [0-9]+.*)\) \["
+"""What a reason quotes of its row: names of unreadable columns, or the place in a file."""
+
+
 def held_loads(con: duckdb.DuckDBPyConnection) -> list[HeldLoad]:
     """The loads that wait for a decision, oldest first. While there is any, nothing new may be built."""
     rows = con.execute(
@@ -286,8 +290,8 @@ def quarantine_kinds(
     rows = con.execute(
         "with reasons as (select source, table_name, key, quarantined_at, unnest(reasons) as reason "
         f"from quarantine.rows where {condition}) "
-        # The names of unreadable columns stand in brackets before the rule; they would split the counts.
-        "select source, table_name, regexp_replace(reason, ' \\([a-z0-9_,]+\\) \\[', ' [') as kind, count(*), "
+        # What a reason quotes of its row would split the counts.
+        f"select source, table_name, regexp_replace(reason, {literal(DETAIL)}, ' [') as kind, count(*), "
         f"coalesce(arg_max(key, (quarantined_at, key), {SAMPLE_KEYS}) filter (not contains(key, '@')), []) "
         "from reasons group by source, table_name, kind order by 1, 2, 4 desc, 3",
         parameters,

@@ -33,7 +33,7 @@ from orchestration.guard.batches import compiled_folder, table_suites
 from orchestration.guard.compiler import last_proven
 from orchestration.guard.operators import find_table, held_loads, quarantine_kinds
 from orchestration.guard.results import RuleResult, Verdict
-from orchestration.guard.wording import consequence, held_text, load_finding, mart_finding
+from orchestration.guard.wording import consequence, held_text, load_finding, mart_finding, share_text
 from orchestration.publication.files import switch_link
 from orchestration.warehouse import utc_now
 
@@ -262,7 +262,11 @@ def _ranked(rules: Sequence[Record]) -> list[Record]:
     """Rules with their share of failures, those that matter most first."""
     shares = [rule["failed"] / rule["checked"] if rule["checked"] else 0.0 for rule in rules]
     ranked = [
-        {**rule, "share": f"{100 * share:.2g} %", "order": (rule["severity"] != "critical", -share, rule["rule_id"])}
+        {
+            **rule,
+            "share": share_text(rule["failed"], rule["checked"]),
+            "order": (rule["severity"] != "critical", -share, rule["rule_id"]),
+        }
         for rule, share in zip(rules, shares, strict=True)
     ]
     return sorted(ranked, key=lambda rule: rule["order"])

@@ -38,6 +38,7 @@ class RuleResult:
         checked: Rows it applied to.
         sample_keys: Some of the failing rows: their key when it holds no personal data, else `row <n>`.
         tolerance: Share of the rows that may break it.
+        found: What a broken rule about the load found, in words.
     """
 
     rule_id: str
@@ -49,6 +50,7 @@ class RuleResult:
     checked: int = 0
     sample_keys: list[str] = field(default_factory=list)
     tolerance: float = 0.0
+    found: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,15 @@ def consequence(rule: RuleResult) -> str:
 
 def rows_text(rule: RuleResult) -> str:
     """Which rows broke a rule: `12 of 4,000 rows (0.3 %), for example o2, o7`."""
-    share = f" ({100 * rule.failed / rule.checked:.2g} %)" if rule.checked else ""
+    share = f" ({share_text(rule.failed, rule.checked)})" if rule.checked else ""
     samples = f", for example {', '.join(rule.sample_keys)}" if rule.sample_keys else ""
     return f"{rule.failed:,} of {rule.checked:,} rows{share}{samples}"
+
+
+def share_text(failed: int, checked: int) -> str:
+    """A share in per cent."""
+    percent = 100 * failed / checked if checked else 0.0
+    return f"{percent:.3g} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def decisions_text(source: str, table: str, load_id: str) -> str:
@@ -47,8 +53,9 @@ def load_finding(source: str, table: str, load_id: str, verdict: Verdict, rule: 
     if not rule.failed:
         return "kept" if is_about_the_load(rule) else f"all {rule.checked:,} rows it applies to keep it"
     if is_about_the_load(rule):
-        what = f"load {load_id} of {source}.{table} breaks it: {verdict.reason or rule.description}"
-        return f"{what}; {decisions_text(source, table, load_id)}" if verdict.status == "held" else what
+        what = f"load {load_id} of {source}.{table} breaks it: {rule.found or rule.description}"
+        is_held = verdict.status == "held" and rule.severity == "critical"
+        return f"{what}; {decisions_text(source, table, load_id)}" if is_held else what
     what = f"{rows_text(rule)} break it"
     if verdict.status == "held":
         return f"{what}; load {load_id} is held, nothing of it is promoted: {decisions_text(source, table, load_id)}"

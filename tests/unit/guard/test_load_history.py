@@ -96,10 +96,10 @@ def test_references_without_a_record_are_kept_told_and_held_when_their_share_jum
     for day in range(7):
         verdict = shop.load(orders(day, 2 if day else 0))
         assert verdict.status == "promoted"
-        told = "2 of 100 values of order.person_id name a person that is not here" in (verdict.reason or "")
+        told = "2 of 100 values of order.person_id find no person here" in (verdict.reason or "")
         assert told is (day > 0)
     reason = held(shop.load(orders(8, 50)), "load.orphans_plausible")
-    assert "50 of 100 values of order.person_id (50%) name a person that is not here" in reason
+    assert "50 of 100 values of order.person_id (50%) find no person here" in reason
     # The record arrives: nothing is missing any more.
     shop.load([person(900 + number) | {"id": f"x8-{number}"} for number in range(50)], "people")
     assert shop.load(orders(8, 50)).reason is None

@@ -129,7 +129,7 @@ def test_the_quarantine_can_be_listed_and_looked_into(shop: Shop):
 def test_people_read_what_waits(shop: Shop):
     assert describe_loads(shop.con) == "No load yet."
     assert describe_quarantine(shop.con, shop.settings) == "Nothing is in quarantine."
-    shop.load([order(1), order(2, total="-1"), order(3, at="soon"), order(4, total="x")])
+    shop.load([order(1), order(2, total="-1"), order(3, at="soon"), order(4, total="x"), order(5) | {"no": None}])
     shop.load([order(number, total="-1") for number in range(100, 130)])
     loads = describe_loads(shop.con).splitlines()
     assert loads[0].split() == ["load", "table", "status", "read", "promoted", "quarantined", "left", "out"]
@@ -137,9 +137,11 @@ def test_people_read_what_waits(shop: Shop):
     assert "30 of 30 rows are bad" in loads[2]
     assert "cem load release | discard" in loads[-1]
     quarantine = describe_quarantine(shop.con, shop.settings, "shop", "orders")
-    assert quarantine.startswith("3 rows are in quarantine.")
+    assert quarantine.startswith("4 rows are in quarantine.")
     # Two rows that break one rule in different columns are two of one kind.
     assert "2  order: has values that cannot be read as their type [order.values_readable]" in quarantine
+    # Where a row stands is no kind either.
+    assert "does not fit the header [sent.key_given]" in quarantine.split("\n\n")[0]
     assert "shop.orders o2 (load load0001): order.amount: must not be negative" in quarantine
 
 
