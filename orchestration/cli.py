@@ -223,6 +223,21 @@ def _loads(options: argparse.Namespace) -> int:
     return 0
 
 
+def _validate(options: argparse.Namespace) -> int:
+    from orchestration import guard
+    from orchestration.guard.operators import find_table
+
+    settings = load_settings()
+    table = find_table(settings, options.source, options.table)
+    with writing(settings) as con:
+        pairs = guard.validate_with_gx(con, settings, table)
+    differing = [pair for pair in pairs if pair.ours != pair.gx]
+    for pair in differing:
+        _say(f"{pair.rule_id}: we count {pair.ours:,} failures, Great Expectations {pair.gx:,}")
+    _say(f"Great Expectations counts what we count for {len(pairs) - len(differing)} of {len(pairs)} rules.")
+    return 1 if differing else 0
+
+
 def _quarantine(options: argparse.Namespace) -> int:
     from orchestration import guard
     from orchestration.guard import pages
@@ -388,6 +403,9 @@ def _add_identity_commands(add: Callable[[str, Command, str], argparse.ArgumentP
 
 
 def _add_guard_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    validate = add("validate", _validate, "Let Great Expectations itself count what a table's loads are judged by.")
+    validate.add_argument("source")
+    validate.add_argument("table")
     load = add("load", _loads, "List loads; release or discard a held one.")
     actions = load.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="the last load of each table, and every held one")

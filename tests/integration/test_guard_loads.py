@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.cli import main
 from orchestration.guard import (
     Verdict,
     describe_loads,
@@ -242,11 +243,19 @@ def test_a_corrected_mapping_lets_quarantined_rows_through(plant: Plant):
     assert plant.one("select count(*) from raw_shop.orders") == 52
 
 
-def test_great_expectations_agrees_on_what_was_loaded(plant: Plant):
+def test_great_expectations_agrees_on_what_was_loaded(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     plant.orders(range(50))
     plant.load()
     [table] = [table for table in plant.settings.source("shop").tables if table.name == "orders"]
-    assert all(pair.ours == pair.gx for pair in validate_with_gx(plant.con, plant.settings, table))
+    pairs = validate_with_gx(plant.con, plant.settings, table)
+    assert all(pair.ours == pair.gx for pair in pairs)
+    plant.con.close()
+    monkeypatch.setenv("CEM_CONFIG", str(plant.settings.config_path))
+    monkeypatch.setenv("CEM_HOME", str(plant.settings.home))
+    assert main(["validate", "shop", "orders"]) == 0
+    assert f"for {len(pairs)} of {len(pairs)} rules" in capsys.readouterr().out
 
 
 def test_personal_data_stays_in_the_rows(plant: Plant, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture):
