@@ -97,11 +97,12 @@ _ALIKE = " and ".join(
     f"(({fits}) or jaro_winkler_similarity({part}_l, {part}_r) >= 0.9)"
     for part, fits in (("given", _GIVEN), ("family", _FAMILY))
 )
-_CROSSED = f"({_fits('given_l', 'family_r')}) and ({_fits('family_l', 'given_r')})"
+_GIVEN_IS_FAMILY, _FAMILY_IS_GIVEN = _fits("given_l", "family_r"), _fits("family_l", "given_r")
+_CROSSED = f"({_GIVEN_IS_FAMILY}) and ({_FAMILY_IS_GIVEN})"
 # A name of one token keeps it as its family name.
 _PARTIAL = (
-    f"(given_l is null or given_r is null) and (({_FAMILY}) or ({_fits('family_l', 'given_r')})"
-    f" or ({_fits('given_l', 'family_r')}))"
+    f"(given_l is null or given_r is null) and (({_FAMILY}) or ({_FAMILY_IS_GIVEN})"
+    f" or ({_GIVEN_IS_FAMILY}))"
     " or (length(given_l) = 1 or length(given_r) = 1)"
     f" and left(given_skeleton_l, 1) = left(given_skeleton_r, 1) and ({_FAMILY})"
 )
@@ -225,6 +226,15 @@ COMPARISONS: tuple[Comparison, ...] = (
     ),
 )
 """All comparisons. Order of levels matters: the first that holds counts."""
+
+PARTS = {
+    "given_fits": _GIVEN,
+    "family_fits": _FAMILY,
+    "given_is_family": _GIVEN_IS_FAMILY,
+    "family_is_given": _FAMILY_IS_GIVEN,
+}
+"""What several levels of `name` ask for. Most pairs reach none of the first, and half of the work is here: whoever
+weighs many pairs works each part out once and hands `level_sql` these columns."""
 
 COLUMNS = (
     "name_fold", "name_skeleton", "is_persian", "given", "family", "given_fold", "given_skeleton",
@@ -394,9 +404,21 @@ def term_hash_sql(column: str) -> str:
     return f"left(md5({column}), 12)"
 
 
-def level_sql(comparison: Comparison) -> str:
-    """SQL for the outcome: 0 is the best level, -1 says nothing can be said."""
+def parts_sql() -> str:
+    """SQL for the columns of `PARTS`; NULL where the names are the same, and nobody asks."""
+    return ", ".join(f"case when name_fold_l != name_fold_r then {sql} end as {part}" for part, sql in PARTS.items())
+
+
+def level_sql(comparison: Comparison, *, has_parts: bool = False) -> str:
+    """SQL for the outcome: 0 is the best level, -1 says nothing can be said.
+
+    Args:
+        comparison: What is compared.
+        has_parts: Whether the pairs have the columns of `PARTS`.
+    """
     whens = "\n".join(f"when {level.condition} then {number}" for number, level in enumerate(comparison.levels))
+    for part, sql in PARTS.items() if has_parts else ():
+        whens = whens.replace(f"({sql})", part)
     return f"case when {comparison.missing} then -1\n{whens}\nelse {len(comparison.levels)} end"
 
 

@@ -26,6 +26,7 @@ from orchestration.identity.model import (
     bits_column,
     level_sql,
     outcome_column,
+    parts_sql,
     term_hash_sql,
     weight_sql,
 )
@@ -73,7 +74,7 @@ def weigh(con: duckdb.DuckDBPyConnection, model: Model, records: int, pairs: str
     shares = list(model.rare)
     left = ", ".join(f"l.{column} as {column}_l" for column in [*COLUMNS, *(f"{column}_share" for column in shares)])
     right = ", ".join(f"r.{column} as {column}_r" for column in COLUMNS)
-    levels = ", ".join(f"{level_sql(each)} as {outcome_column(each)}" for each in COMPARISONS)
+    levels = ", ".join(f"{level_sql(each, has_parts=True)} as {outcome_column(each)}" for each in COMPARISONS)
     kept = ", ".join(outcome_column(each) for each in COMPARISONS)
     weights = ", ".join(
         f"{weight_sql(model, each, outcome_column(each))} as {bits_column(each)}" for each in COMPARISONS
@@ -89,7 +90,8 @@ def weigh(con: duckdb.DuckDBPyConnection, model: Model, records: int, pairs: str
             inner join id_side as l on pair.record_a = l.record_id
             inner join id_side as r on pair.record_b = r.record_id
         ),
-        compared as (select record_a, record_b, {levels}{", " + shared if shared else ""} from sides),
+        parted as (select *, {parts_sql()} from sides),
+        compared as (select record_a, record_b, {levels}{", " + shared if shared else ""} from parted),
         weighed as (select record_a, record_b, {kept}, {weights} from compared)
         select *, {evidence} + {model.prior_bits(records)!r} as bits
         from weighed
