@@ -25,6 +25,7 @@ import duckdb
 import pytest
 
 from orchestration.analytics.sentiment import ensure_schema
+from orchestration.settings import Survivorship
 from orchestration.sources.contract import DUCKDB_TYPES, key_name, load_contract
 
 pytestmark = pytest.mark.xdist_group("facts")
@@ -53,6 +54,8 @@ SETTINGS: dict[str, Any] = {
     "complaint_texts": [],
     "sla": [{"target": "first_reply", "minutes": 60, "clock": "business", "priority": None}],
     "company": "Handmade",
+    "survivorship": Survivorship().model_dump(),
+    "trusted_sources": [],
 }
 Span = tuple[str, date, date | None]
 

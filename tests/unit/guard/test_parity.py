@@ -20,7 +20,7 @@ from orchestration.guard.suites import SUITES, Suite, _read
 from orchestration.sources.contract import load_contract
 
 NOW = datetime(2024, 6, 1, 12)
-ROWS = 150
+ROWS = 400
 
 TEXTS = [
     None, "", " ", "a", "B", "it's 100% \\ odd", "سارا", "ي/ی", "\u200cنیم‌فاصله", "EUR", "Euro", "IRR", "de", "fa",
