@@ -399,6 +399,7 @@ ROWS = [
     Case(
         "d06_half_a_surrogate_pair",
         objects('{"id": "x1", "who": "p1", "at": "2024-03-03", "note": "\\ud83d"}'),
+        kept=1,
         bad={"x1": "sent.values_decodable"},
     ),
     Case(
