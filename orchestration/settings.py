@@ -717,11 +717,6 @@ class Settings(Part):
         """Folder of the generated macros."""
         return self.home / "dbt" / "macros"
 
-    @property
-    def dbt_target(self) -> Path:
-        """Folder of dbt's artefacts."""
-        return self.home / "dbt" / "target"
-
     def source(self, name: str) -> Source:
         """The source of that name.
 

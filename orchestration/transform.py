@@ -80,14 +80,17 @@ def manifest_path(settings: Settings) -> Path:
 def target_path(settings: Settings) -> Path:
     """Folder of dbt's artefacts of this configuration.
 
-    dbt writes what it made of a generated model to `target/run/cem/<path of the model from the project>`, and
-    that path climbs with one `..` for each folder above the project. From a folder that is less deep it would
-    reach the root and come down on the generated model itself, so the folder is always deeper.
+    dbt writes what it made of a generated model to `compiled/cem/<path of the model from the project>` in this
+    folder, and that path climbs with one `..` for each folder above the project. The folder is as deep as that,
+    so that a checkout far down writes beside the artefacts too, and never outside the state folder.
     """
-    folder = settings.home.resolve() / "dbt" / "target"
-    while len(folder.parts) + 2 <= len(PROJECT.parts):
-        folder /= "artefacts"
-    return folder
+    climbs = Path(_from_project(settings.dbt_models)).parts.count("..")
+    depth_of_compiled = len(("target", "compiled", "cem"))
+    return settings.home / "dbt" / Path("target", *["artefacts"] * (climbs - depth_of_compiled))
+
+
+def _from_project(folder: Path) -> str:
+    return os.path.relpath(folder, PROJECT)
 
 
 def semantic_manifest_path(settings: Settings) -> Path:
@@ -240,10 +243,9 @@ def _dbt_environment(settings: Settings) -> Iterator[None]:
 
     dbt-duckdb keeps the write lock for the life of the process otherwise.
     """
-    generated = settings.home / "dbt"
     values: Mapping[str, str] = {
-        "CEM_DBT_MODELS": os.path.relpath(generated / "models", PROJECT),
-        "CEM_DBT_MACROS": os.path.relpath(generated / "macros", PROJECT),
+        "CEM_DBT_MODELS": _from_project(settings.dbt_models),
+        "CEM_DBT_MACROS": _from_project(settings.dbt_macros),
         "CEM_WAREHOUSE": str(settings.warehouse),
         "CEM_MEMORY_LIMIT": settings.engine.memory_limit,
         "CEM_THREADS": str(settings.engine.threads),

@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from orchestration import transform
 from orchestration.definitions import build_defs
 from orchestration.guard.suites import mart_suites
 from orchestration.publication import mart_specs
@@ -49,6 +51,14 @@ def test_half_a_manifest_that_a_killed_run_left_stops_no_later_one(settings, def
     os.truncate(left, left.stat().st_size // 2)
     prepare(settings)
     assert load_manifest(settings)["nodes"]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4, 9])
+def test_dbt_writes_inside_the_state_folder_however_deep_the_checkout_is(settings, monkeypatch, depth):
+    project = Path("/", *"abcdefghi"[:depth])
+    monkeypatch.setattr(transform, "PROJECT", project)
+    compiled = target_path(settings) / "compiled" / "cem" / os.path.relpath(settings.dbt_models, project)
+    assert Path(os.path.normpath(compiled)).is_relative_to(settings.home / "dbt")
 
 
 def own_assets(graph):
