@@ -9,8 +9,11 @@ name. All of it lives in the warehouse it describes.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
@@ -18,6 +21,8 @@ from orchestration.settings import Settings
 from orchestration.stages import MODEL, UNIFY
 from orchestration.transform import project_fingerprint
 from orchestration.warehouse import utc_now
+
+Finding = TypeVar("Finding")
 
 
 @cache
@@ -89,3 +94,30 @@ def record(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> No
 def forget(con: duckdb.DuckDBPyConnection) -> None:
     """Let the next run build every stage anew: something changed that the fingerprints do not cover."""
     con.execute("delete from ops.builds")
+
+
+def find(con: duckdb.DuckDBPyConnection, name: str, depends_on: object, work_out: Callable[[], Finding]) -> Finding:
+    """What is found in the marts as they were built last: read from them once, and kept until a stage is built again.
+
+    Args:
+        con: The warehouse.
+        name: Name of the finding.
+        depends_on: What else it depends on.
+        work_out: Reads the marts; gives what JSON can hold.
+    """
+    built = con.execute("select stage, fingerprint, built_at from ops.builds order by stage").fetchall()
+    if not built:
+        return work_out()  # whatever made these marts, it was no run
+    basis = hashlib.sha256(repr((built, depends_on)).encode()).hexdigest()
+    row = con.execute("select value from ops.findings where name = ? and basis = ?", [name, basis]).fetchone()
+    if row is not None:
+        known: Finding = json.loads(row[0])
+        return known
+    found = work_out()
+    con.execute("insert or replace into ops.findings values (?, ?, ?)", [name, basis, json.dumps(found)])
+    return found
+
+
+def forget_findings(con: duckdb.DuckDBPyConnection) -> None:
+    """Let the next run read the marts again: somebody may have changed them by hand."""
+    con.execute("delete from ops.findings")

@@ -159,6 +159,7 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _dbt(options: argparse.Namespace) -> int:
+    from orchestration import builds
     from orchestration.transform import command, prepare
 
     settings = load_settings()
@@ -166,7 +167,10 @@ def _dbt(options: argparse.Namespace) -> int:
         with writing(settings):
             pass  # the bookkeeping tables that models read must exist
         prepare(settings)
-        return 0 if command(settings, options.arguments) else 1
+        is_done = command(settings, options.arguments)
+        with writing(settings) as con:
+            builds.forget_findings(con)
+    return 0 if is_done else 1
 
 
 def _query(options: argparse.Namespace) -> int:

@@ -211,16 +211,17 @@ def bg_nbd_log_likelihood(log_values: Array, x: Array, t_x: Array, age: Array, c
     safe_x = np.maximum(x, 1.0)
     log_left = np.where(x > 0, np.log(a) - np.log(b + safe_x - 1.0) - (r + x) * np.log(alpha + t_x), -np.inf)
     log_either = np.logaddexp(log_never, log_left)
-    value = (
-        gammaln(r + x) - gammaln(r) + r * np.log(alpha)
-        + gammaln(a + b) + gammaln(b + x) - gammaln(b) - gammaln(a + b + x)
-        + log_either
-    )  # fmt: skip
+    value = log_either + _of_whole_numbers(x, lambda n: (
+        gammaln(r + n) - gammaln(r) + r * np.log(alpha)
+        + gammaln(a + b) + gammaln(b + n) - gammaln(b) - gammaln(a + b + n)
+    ))  # fmt: skip
     never, left = np.exp(log_never - log_either), np.exp(log_left - log_either)
-    by_r = psi(r + x) - psi(r) + np.log(alpha) - never * np.log(alpha + age) - left * np.log(alpha + t_x)
+    by_r = _of_whole_numbers(x, lambda n: psi(r + n) - psi(r) + np.log(alpha))
+    by_r = by_r - never * np.log(alpha + age) - left * np.log(alpha + t_x)
     by_alpha = r / alpha - (r + x) * (never / (alpha + age) + left / (alpha + t_x))
-    by_a = psi(a + b) - psi(a + b + x) + left / a
-    by_b = psi(a + b) - psi(a + b + x) + psi(b + x) - psi(b) - left / (b + safe_x - 1.0)
+    by_a = _of_whole_numbers(x, lambda n: psi(a + b) - psi(a + b + n)) + left / a
+    by_b = _of_whole_numbers(x, lambda n: psi(a + b) - psi(a + b + n) + psi(b + n) - psi(b))
+    by_b = by_b - left / (b + safe_x - 1.0)
     gradient = np.array([count @ by_r * r, count @ by_alpha * alpha, count @ by_a * a, count @ by_b * b])
     return float(count @ value), gradient
 
@@ -240,14 +241,22 @@ def gamma_gamma_log_likelihood(log_values: Array, x: Array, mean: Array, count: 
 
     p, q, v = np.exp(log_values)
     total = v + x * mean
-    value = (
-        gammaln(p * x + q) - gammaln(p * x) - gammaln(q) + q * np.log(v)
-        + (p * x - 1.0) * np.log(mean) + p * x * np.log(x) - (p * x + q) * np.log(total)
-    )  # fmt: skip
-    by_p = x * (psi(p * x + q) - psi(p * x) + np.log(mean) + np.log(x) - np.log(total))
-    by_q = psi(p * x + q) - psi(q) + np.log(v) - np.log(total)
+    log_mean, log_x, log_total = np.log(mean), np.log(x), np.log(total)
+    value = _of_whole_numbers(x, lambda n: gammaln(p * n + q) - gammaln(p * n) - gammaln(q) + q * np.log(v))
+    value = value + (p * x - 1.0) * log_mean + p * x * log_x - (p * x + q) * log_total
+    by_p = x * (_of_whole_numbers(x, lambda n: psi(p * n + q) - psi(p * n)) + log_mean + log_x - log_total)
+    by_q = _of_whole_numbers(x, lambda n: psi(p * n + q) - psi(q) + np.log(v)) - log_total
     by_v = q / v - (p * x + q) / total
     return float(count @ value), np.array([count @ by_p * p, count @ by_q * q, count @ by_v * v])
+
+
+def _of_whole_numbers(x: Array, function: Callable[[Array], Array]) -> Array:
+    """A function of whole numbers, worked out once for each number that there is: many customers buy as often."""
+    numbers = x.astype(np.intp)
+    first = numbers.min()
+    values: Array = function(np.arange(first, numbers.max() + 1, dtype=float))
+    found: Array = values[numbers - first]
+    return found
 
 
 def _maximise(

@@ -6,11 +6,12 @@ Belongs here: judging the marts as built. Does not belong here: publishing them,
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from orchestration.builds import find
 from orchestration.guard.audit import BROKEN, audit
 from orchestration.guard.batches import mart_batches
 from orchestration.guard.results import GuardError, RuleResult
@@ -39,11 +40,18 @@ def guard_marts(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[Rule
     missing = [suite.name for suite in suites if suite.name not in built]
     if missing:
         raise GuardError(f"not built: {', '.join(f'marts.{name}' for name in missing)}; run dbt build first")
-    with mart_batches(con, settings, suites) as batches:
-        results = audit(con, batches)
-        rules = [rule.rule for batch in batches for rule in batch.rules]
-    con.execute(f"drop table if exists {BROKEN}")
-    return [
-        replace(result, severity="warning") if 0 < result.failed <= rule.tolerance * result.checked else result
-        for result, rule in zip(results, rules, strict=True)
-    ]
+
+    def judge() -> list[dict[str, Any]]:
+        with mart_batches(con, settings, suites) as batches:
+            results = audit(con, batches)
+            rules = [rule.rule for batch in batches for rule in batch.rules]
+        con.execute(f"drop table if exists {BROKEN}")
+        return [
+            asdict(
+                replace(result, severity="warning") if 0 < result.failed <= rule.tolerance * result.checked else result
+            )
+            for result, rule in zip(results, rules, strict=True)
+        ]
+
+    rules = [suite.expectations for suite in suites]
+    return [RuleResult(**result) for result in find(con, "audit of the marts", rules, judge)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestration.builds import find
 from orchestration.publication.masking import literal, quoted
 from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationError
 
@@ -157,7 +158,12 @@ def fingerprint(con: duckdb.DuckDBPyConnection, content: Content, circumstances:
     parts = {
         "format": FORMAT,
         "circumstances": dict(circumstances),
-        "tables": {spec.name: _row_hashes(con, spec, content.types[spec.name]) for spec in content.tables},
+        "tables": find(
+            con,
+            "content of the marts",
+            {spec.name: content.types[spec.name] for spec in content.tables},
+            lambda: {spec.name: _row_hashes(con, spec, content.types[spec.name]) for spec in content.tables},
+        ),
         "views": {name: view.select for name, view in content.portable.items()},
         "documentation": [_documentation(spec) for spec in (*content.tables, *content.views)],
         "summary": content.summary,

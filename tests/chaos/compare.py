@@ -39,6 +39,7 @@ DATED_KEYS = {"marts.mart_load_quality": ("load_day_key",), "marts.mart_load_rul
 ONLY_WHETHER_EMPTY = {
     "intermediate": ("_load_id", "_loaded_at"),  # of several raw tables: compared there
     "ops.source_state": ("updated_at",),  # a clock, of which each state has one only
+    "ops.findings": ("basis", "value"),  # of those builds; marts tell of loads and their clocks
     "ops.builds": ("built_at", "fingerprint", "basis"),  # a clock; hashes over the clocks above, and over the folder
     "ops.load_facts": ("days",),  # the time between two moments of the clock
     "ops.publications": ("run_id",),  # Dagster's random id of the run

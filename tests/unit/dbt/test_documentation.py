@@ -78,8 +78,9 @@ class Project:
         return [model for model in self.nodes("model") if model["schema"] == "marts"]
 
     def tests_of_columns(self, model: str) -> dict[str, set[str]]:
-        """Names of the generic tests of a model, by column."""
-        found: dict[str, set[str]] = {}
+        """Names of the generic tests and constraints of a model, by column."""
+        columns = self.manifest["nodes"][f"model.cem.{model}"]["columns"]
+        found = {name: {held["type"] for held in column["constraints"]} for name, column in columns.items()}
         for test in self.nodes("test"):
             if test.get("attached_node") == f"model.cem.{model}" and test["column_name"]:
                 found.setdefault(test["column_name"], set()).add(test["test_metadata"]["name"])

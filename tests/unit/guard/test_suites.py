@@ -61,13 +61,16 @@ def test_a_suite_agrees_with_the_contract(entity: str):
 
 
 def dbt_tests(mart: str) -> dict[str, set[str]]:
-    """Names of the generic tests of a mart's columns in dbt; empty for a mart that Python writes."""
+    """Names of the generic tests and constraints of a mart's columns in dbt; empty for a mart that Python writes."""
     for path in MART_MODELS.rglob(f"{mart}.yml"):
         [model] = yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
-        return {
-            column["name"]: {test if isinstance(test, str) else next(iter(test)) for test in column["data_tests"]}
+        named = {
+            column["name"]: [*column.get("data_tests", ()), *(held["type"] for held in column.get("constraints", ()))]
             for column in model["columns"]
-            if "data_tests" in column
+        }
+        return {
+            name: {test if isinstance(test, str) else next(iter(test)) for test in tests}
+            for name, tests in named.items()
         }
     return {}
 

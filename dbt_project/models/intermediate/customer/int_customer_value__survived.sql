@@ -15,6 +15,7 @@
     'language': 'persons.language',
     'account_key': 'persons.account_key',
 } %}
+{%- set strategies = survivorship() %}
 
 with person_links as (
     select * from {{ ref('int_person__resolved') }}
@@ -39,45 +40,56 @@ records as (
         on person_links.person_key = persons.person_key
 ),
 
+customers as (
+    select
+        customer_id,
+        count(*) as record_count
+    from records
+    group by customer_id
+),
+
+sized as (
+    select
+        records.*,
+        customers.record_count = 1 as is_only_record
+    from records
+    inner join customers
+        on records.customer_id = customers.customer_id
+),
+
 known as (
     {% for attribute in attributes %}
     select
         customer_id,
         '{{ attribute }}' as attribute,
-        '{{ survivorship()[attribute] }}' as strategy,
         {{ attribute }}_value as value,
         person_key,
         source,
-        is_verified,
-        changed_at
-    from records
+        changed_at,
+        is_only_record,
+        {%- set strategy = strategies[attribute] %}
+        {% if strategy == 'source_priority' -%}
+        -- A source that is not named is trusted less than all that are.
+        -coalesce(
+            list_position({{ trusted_sources() | tojson | replace('"', "'") }}, source), 1000000
+        ) as strength
+        {%- elif strategy == 'most_complete' -%}
+        {%- for other in attributes %}
+        {{ '+ ' if not loop.first }}cast({{ other }}_value is not null as integer)
+        {%- endfor %} as strength
+        {%- elif strategy == 'longest' -%}
+        length({{ attribute }}_value) as strength
+        {%- elif strategy == 'verified_first' -%}
+        cast(is_verified as integer) as strength
+        {%- elif strategy == 'most_frequent' -%}
+        count(*) over (partition by customer_id, {{ attribute }}_value) as strength
+        {%- else -%}
+        0 as strength
+        {%- endif %}
+    from sized
     where {{ attribute }}_value is not null
     {% if not loop.last %}union all{% endif %}
-    {% endfor %}
-),
-
-counted as (
-    select
-        *,
-        count(*) over (partition by customer_id, attribute, value) as value_record_count,
-        count(*) over (partition by person_key) as known_count,
-        -- A source that is not named is trusted less than all that are.
-        coalesce(list_position({{ trusted_sources() | tojson | replace('"', "'") }}, source), 1000000) as trust
-    from known
-),
-
-weighed as (
-    select
-        *,
-        case strategy
-            when 'most_frequent' then value_record_count
-            when 'source_priority' then -trust
-            when 'most_complete' then known_count
-            when 'longest' then length(value)
-            when 'verified_first' then cast(is_verified as integer)
-            else 0
-        end as strength
-    from counted
+    {%- endfor %}
 ),
 
 -- What the strategy leaves open goes to the most recently changed record, undated ones last; keys break ties, so that
@@ -85,34 +97,62 @@ weighed as (
 ranked as (
     select
         *,
-        row_number() over (
-            partition by customer_id, attribute
-            order by strength desc, changed_at desc nulls last, person_key asc
-        ) as place,
-        max(strength) over (partition by customer_id, attribute) as top_strength
-    from weighed
+        row_number() over strongest_first as place,
+        first(strength) over strongest_first as top_strength
+    from known
+    -- Most customers have one record, and nothing to choose from.
+    where not is_only_record
+    window strongest_first as (
+        partition by customer_id, attribute
+        order by strength desc, changed_at desc nulls last, person_key asc
+    )
 ),
 
-survived as (
+chosen as (
     select
         customer_id,
         attribute,
         any_value(value) filter (where place = 1) as value,
         any_value(source) filter (where place = 1) as source,
         any_value(person_key) filter (where place = 1) as person_key,
-        case
-            when count(distinct value) = 1 then 'only_value'
-            when
-                any_value(strategy) <> 'most_recent'
-                and count(distinct value) filter (where strength = top_strength) = 1
-                then any_value(strategy)
-            when any_value(changed_at) filter (where place = 1) is not null then 'most_recent'
-            else 'first_record_key'
-        end as rule,
+        any_value(changed_at) filter (where place = 1) as changed_at,
         count(distinct value) as value_count,
+        count(distinct value) filter (where strength = top_strength) as top_value_count,
         count(*) as record_count
     from ranked
     group by customer_id, attribute
+),
+
+survived as (
+    select
+        customer_id,
+        attribute,
+        value,
+        source,
+        person_key,
+        case
+            when value_count = 1 then 'only_value'
+            {%- for attribute, strategy in strategies.items() if strategy != 'most_recent' %}
+            when attribute = '{{ attribute }}' and top_value_count = 1 then '{{ strategy }}'
+            {%- endfor %}
+            when changed_at is not null then 'most_recent'
+            else 'first_record_key'
+        end as rule,
+        value_count,
+        record_count
+    from chosen
+    union all
+    select
+        customer_id,
+        attribute,
+        value,
+        source,
+        person_key,
+        'only_value' as rule,
+        1 as value_count,
+        1 as record_count
+    from known
+    where is_only_record
 )
 
 select * from survived

@@ -2,7 +2,6 @@
 {{ config(materialized='table') }}
 
 {%- set dimensions = kpi_dimensions() %}
-{%- set cell = 'daily.metric, days.calendar, days.period_grain, days.period_start' %}
 
 with survey_records as (
     select * from {{ ref('int_kpi_survey__observed') }}
@@ -46,7 +45,7 @@ records as (
     select * from contact_records
 ),
 
--- Each record is read once; periods and slices are then made of the few rows of a day.
+-- Each record is read once; slices are made of the few rows of a day, and periods of the fewer rows of its slices.
 daily as (
     select
         metric,
@@ -57,24 +56,35 @@ daily as (
     group by all
 ),
 
-sliced as (
+daily_slices as (
     select
-        daily.metric,
-        days.calendar,
-        days.period_grain,
-        days.period_start,
+        metric,
+        observed_date,
         {{ select_slice(dimensions) }},
         {{ select_moments_of_groups() }}
     from daily
-    inner join days
-        on daily.observed_date = days.date_day
-    group by {{ kpi_grouping_sets(cell, dimensions) }} -- noqa: PRS
+    group by {{ kpi_grouping_sets('metric, observed_date', dimensions) }} -- noqa: PRS
+),
+
+declared_slices as (
+    select *
+    from daily_slices
+    where {{ is_declared_slice() }}
 ),
 
 summed as (
-    select *
-    from sliced
-    where {{ is_declared_slice() }}
+    select
+        declared_slices.metric,
+        days.calendar,
+        days.period_grain,
+        days.period_start,
+        declared_slices.slice,
+        declared_slices.slice_value,
+        {{ select_moments_of_groups() }}
+    from declared_slices
+    inner join days
+        on declared_slices.observed_date = days.date_day
+    group by all
 )
 
 select * from summed

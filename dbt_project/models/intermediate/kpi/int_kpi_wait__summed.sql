@@ -44,47 +44,58 @@ record_slices as (
     from records
 ),
 
-numbered as (
-    select
-        *,
-        dense_rank() over (order by metric, slice, slice_value) as slice_id
+slice_names as (
+    select distinct
+        metric,
+        slice,
+        slice_value
     from record_slices
 ),
 
 slices as (
-    select distinct
-        slice_id,
-        metric,
-        slice,
-        slice_value
-    from numbered
+    select
+        *,
+        row_number() over (order by metric, slice, slice_value) as slice_id
+    from slice_names
 ),
 
 -- One number holds a wait, in ten-thousandths of a minute, and whether it goes on: put in order, an answer comes before
 -- a wait that has lasted as long. Sorted lists are an order of magnitude cheaper than windows over cells.
 placed as (
     select
-        numbered.slice_id,
+        slices.slice_id,
         day_periods.period_id,
-        numbered.is_counted,
-        numbered.is_answered,
-        cast(numbered.value * 10000 as bigint) * 2 + case when numbered.is_answered then 0 else 1 end as code
-    from numbered
+        record_slices.is_counted,
+        record_slices.is_answered,
+        cast(record_slices.value * 10000 as bigint) * 2
+        + case when record_slices.is_answered then 0 else 1 end as code
+    from record_slices
+    inner join slices
+        on
+            record_slices.metric = slices.metric
+            and record_slices.slice = slices.slice
+            and record_slices.slice_value = slices.slice_value
     inner join day_periods
-        on numbered.observed_date = day_periods.date_day
+        on record_slices.observed_date = day_periods.date_day
 ),
 
-cells as (
+lists as (
     select
         slice_id,
         period_id,
         count(*) as total,
         count(*) filter (where is_counted) as known,
         count(*) filter (where is_counted and is_answered) as answered,
-        list_sort(list(code) filter (where is_counted)) as codes,
-        list_sort(list(code) filter (where is_counted and is_answered)) as answer_codes
+        list_sort(list(code) filter (where is_counted)) as codes
     from placed
     group by slice_id, period_id
+),
+
+cells as (
+    select
+        *,
+        list_filter(codes, lambda code: code % 2 = 0) as answer_codes
+    from lists
 ),
 
 -- The list keeps its order, and so does a running sum that has no order of its own.
@@ -96,7 +107,7 @@ unfolded as (
         unnest(codes) as code,
         unnest(codes[2:]) as next_code,
         generate_subscripts(codes, 1) as position
-    from cells
+    from lists
     where known >= {{ suppressed_below() }}
 ),
 
@@ -109,12 +120,13 @@ at_risks as (
 ),
 
 -- Kaplan-Meier as in mart_subscription_survival, one record after the other, which at the last of equal waits comes to
--- the same. The sums run over all cells and are exact decimals, so that what came before can be taken off.
+-- the same. The sums run over all cells and are exact decimals, so that what came before can be taken off; with more
+-- than 15 places they would leave the whole numbers a double holds, and their conversion would cost most of the model.
 steps as (
     select
         *,
-        cast(case when is_answer and at_risk > 1 then ln(1 - 1 / at_risk) else 0 end as decimal(38, 18)) as log_step,
-        cast(case when is_answer and at_risk > 1 then 1 / (at_risk * (at_risk - 1)) else 0 end as decimal(38, 18))
+        cast(case when is_answer and at_risk > 1 then ln(1 - 1 / at_risk) else 0 end as decimal(38, 15)) as log_step,
+        cast(case when is_answer and at_risk > 1 then 1 / (at_risk * (at_risk - 1)) else 0 end as decimal(38, 15))
             as greenwood_step
     from at_risks
 ),
