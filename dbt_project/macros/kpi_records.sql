@@ -42,18 +42,7 @@ select
 from {{ ref(declared[0].records_model) }} as records
 inner join {{ ref('dim_period') }} as periods
     on
-    {%- if kind == 'flow' %}
-        records.observed_date between periods.period_start and periods.measured_until_date
-    {%- elif kind == 'state' %}
-        records.observed_date <= periods.measured_until_date
-        and coalesce(records.counted_until_date > periods.measured_until_date, true)
-    {%- else %}
-        records.calendar = periods.calendar
-        and records.period_grain = periods.period_grain
-        and records.boundary_number <= periods.period_number
-        and coalesce(records.next_boundary_number > periods.period_number, true)
-        and records.level > 0
-    {%- endif %}
+        {{ is_record_in_period(kind) }}
 where
     records.metric = '{{ declared[0].records_metric or metric }}'
     {%- if calendar is not none %}
@@ -68,4 +57,20 @@ where
     {%- if slice != 'all' and slice_value is not none %}
     and records.{{ slice }} = '{{ slice_value | replace("'", "''") }}'
     {%- endif %}
+{%- endmacro %}
+
+{#- Condition: a record counts in a period. -#}
+{% macro is_record_in_period(period_kind) -%}
+{%- if period_kind == 'flow' -%}
+records.observed_date between periods.period_start and periods.measured_until_date
+{%- elif period_kind == 'state' -%}
+records.observed_date <= periods.measured_until_date
+        and coalesce(records.counted_until_date > periods.measured_until_date, true)
+{%- else -%}
+records.calendar = periods.calendar
+        and records.period_grain = periods.period_grain
+        and records.boundary_number <= periods.period_number
+        and coalesce(records.next_boundary_number > periods.period_number, true)
+        and records.level > 0
+{%- endif -%}
 {%- endmacro %}

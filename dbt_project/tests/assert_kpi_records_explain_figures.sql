@@ -1,4 +1,6 @@
 -- The records one finds behind the figures are as many as the figures say: each metric over the whole of time.
+{%- set metrics = kpi_metrics() | rejectattr('period_kind', 'equalto', 'transition') | list %}
+
 with figures as (
     select
         parts.metric,
@@ -11,22 +13,41 @@ with figures as (
         and parts.slice = 'all'
 ),
 
+-- What kpi_records gives for each metric, counted for all metrics of a model at once.
 records as (
-    {%- for metric in kpi_metrics() if metric.period_kind != 'transition' %}
+    {%- for model, of_model in metrics | groupby('records_model') %}
+    select
+        records.metric as records_metric,
+        count(*) as record_count
+    from {{ ref(model) }} as records
+    inner join {{ ref('dim_period') }} as periods
+        on
+            {{ is_record_in_period(of_model[0].period_kind) }}
+    where
+        periods.calendar = 'gregorian'
+        and periods.period_grain = 'all'
+        and records.is_counted
+    group by records.metric
+    {% if not loop.last %}union all{% endif %}
+    {%- endfor %}
+),
+
+metric_records as (
+    {%- for metric in metrics %}
     select
         '{{ metric.metric }}' as metric,
-        count(*) as record_count
-    from ({{ kpi_records(metric.metric, 'gregorian', 'all') }}) as found
-    where found.is_counted
+        '{{ metric.records_metric or metric.metric }}' as records_metric
     {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 )
 
 select
-    records.metric,
+    metric_records.metric,
     figures.published_count,
     records.record_count
-from records
+from metric_records
+left join records
+    on metric_records.records_metric = records.records_metric
 left join figures
-    on records.metric = figures.metric
-where coalesce(figures.published_count, 0) <> records.record_count
+    on metric_records.metric = figures.metric
+where coalesce(figures.published_count, 0) <> coalesce(records.record_count, 0)

@@ -2,7 +2,11 @@
 {{ config(materialized='table') }}
 
 with ticket_events as (
-    select * from {{ ref('int_ticket_event__unioned') }}
+    select
+        *,
+        -- A column of its own: a condition on one side only would have every event compared with every agent.
+        case when actor_type in ('agent', 'bot') then source || ':' || actor_id end as agent_key
+    from {{ ref('int_ticket_event__unioned') }}
 ),
 
 agents as (
@@ -33,9 +37,7 @@ ordered as (
         ticket_events.group_name
     from ticket_events
     left join agents as actors
-        on
-            ticket_events.actor_type in ('agent', 'bot')
-            and ticket_events.source || ':' || ticket_events.actor_id = actors.agent_key
+        on ticket_events.agent_key = actors.agent_key
     left join agents as assignees
         on ticket_events.assignee_key = assignees.agent_key
 )

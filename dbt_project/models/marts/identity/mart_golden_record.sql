@@ -1,3 +1,6 @@
+{#- A view: it shows columns of a table, of which the values stay behind. -#}
+{{ config(materialized='view') }}
+
 with survived as (
     select * from {{ ref('int_customer_value__survived') }}
 ),
