@@ -14,15 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
+from shop import Shop, free_port
 
-from orchestration.guard import guard_table
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
-from orchestration.sources.extract import Extracted, extract_table
+from orchestration.sources.extract import extract_table
 from orchestration.sources.mapping import mapped_select
 
 pytestmark = pytest.mark.xdist_group("mysql")  # one server for all, not one a worker
@@ -62,9 +61,7 @@ def server() -> Iterator[str]:
         check=True,
         capture_output=True,
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # A statement a line.
     (folder / "first.sql").write_text(
         "create user cem@localhost identified by 'hunter2';\ngrant all on *.* to cem@localhost;\n"
@@ -94,38 +91,6 @@ def wait_for(port: int) -> None:
     pytest.fail("the MariaDB server does not start")
 
 
-class Shop:
-    """A database, and the warehouse it is loaded into."""
-
-    def __init__(self, connection: str, con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-        self.con, self.settings = con, settings
-        self._loads = 0
-        self._connection = connection
-
-    def change(self, *statements: str) -> None:
-        with duckdb.connect(config={"extension_directory": str(self.settings.extensions)}) as writer:
-            writer.execute("load mysql_scanner; set mysql_session_time_zone = '+00:00'")
-            writer.execute(f"attach '{self._connection}' as shop (type mysql)")
-            for statement in statements:
-                writer.execute("call mysql_execute('shop', ?)", [statement])
-
-    def extract(self) -> Extracted:
-        self._loads += 1
-        return extract_table(self.con, self.settings, self.settings.tables()[0], f"load{self._loads}")
-
-    def load(self) -> Extracted:
-        extracted = self.extract()
-        verdict = guard_table(self.con, self.settings, self.settings.tables()[0], extracted)
-        assert verdict.status != "held", verdict.reason
-        assert verdict.extracted == verdict.promoted + verdict.quarantined + verdict.deduplicated
-        return extracted
-
-    def live(self, columns: str) -> list[tuple[Any, ...]]:
-        return self.con.execute(
-            f"select {columns} from raw_shop.orders where _deleted_at is null order by _key"
-        ).fetchall()
-
-
 @pytest.fixture
 def shop(
     server: str,
@@ -135,7 +100,7 @@ def shop(
 ) -> Shop:
     connection = f"{server} database=mysql"
     monkeypatch.setenv("SHOP_DATABASE", connection)
-    shop = Shop(connection, warehouse, write_config(CONFIG))
+    shop = Shop("mysql", connection, warehouse, write_config(CONFIG))
     shop.change(
         "drop database if exists sales",
         "create database sales character set utf8mb4",

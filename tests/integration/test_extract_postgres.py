@@ -8,21 +8,19 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
+from shop import Shop, free_port
 
-from orchestration.guard import guard_table
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
-from orchestration.sources.extract import Extracted, extract_table
+from orchestration.sources.extract import extract_table
 from orchestration.sources.mapping import mapped_select
 
 pytestmark = pytest.mark.xdist_group("postgres")  # one server for all, not one a worker
@@ -78,9 +76,7 @@ def server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="cem-postgres-"))
     folder.chmod(0o777)
     data = folder / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     subprocess.run(
         [*as_user, binaries / "initdb", "-D", data, "-U", "cem", "--auth=trust", "-E", "UTF8", "--no-sync"],
         check=True,
@@ -100,38 +96,6 @@ def server() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Shop:
-    """A database, and the warehouse it is loaded into."""
-
-    def __init__(self, connection: str, con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-        self.con, self.settings = con, settings
-        self._loads = 0
-        self._connection = connection
-
-    def change(self, *statements: str) -> None:
-        with duckdb.connect(config={"extension_directory": str(self.settings.extensions)}) as writer:
-            writer.execute("load postgres_scanner")
-            writer.execute(f"attach '{self._connection}' as shop (type postgres)")
-            for statement in statements:
-                writer.execute("call postgres_execute('shop', ?)", [statement])
-
-    def extract(self) -> Extracted:
-        self._loads += 1
-        return extract_table(self.con, self.settings, self.settings.tables()[0], f"load{self._loads}")
-
-    def load(self) -> Extracted:
-        extracted = self.extract()
-        verdict = guard_table(self.con, self.settings, self.settings.tables()[0], extracted)
-        assert verdict.status != "held", verdict.reason
-        assert verdict.extracted == verdict.promoted + verdict.quarantined + verdict.deduplicated
-        return extracted
-
-    def live(self, columns: str) -> list[tuple[Any, ...]]:
-        return self.con.execute(
-            f"select {columns} from raw_shop.orders where _deleted_at is null order by _key"
-        ).fetchall()
-
-
 @pytest.fixture
 def shop(
     server: str,
@@ -142,7 +106,7 @@ def shop(
     connection = f"{server} dbname=postgres"
     monkeypatch.setenv("SHOP_DATABASE", connection)
     settings = write_config(CONFIG)
-    shop = Shop(connection, warehouse, settings)
+    shop = Shop("postgres", connection, warehouse, settings)
     shop.change(
         "drop schema if exists sales cascade",
         "create schema sales",
