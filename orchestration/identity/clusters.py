@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from orchestration.identity.components import connect_components
 from orchestration.identity.edges import compare_names
-from orchestration.identity.model import COMPARISONS, Model, bits_column, features_sql, outcome_column
+from orchestration.identity.model import COMPARISONS, Model, bits_column, outcome_column
 from orchestration.identity.state import IdentitySettings
 from orchestration.identity.weighing import name_contradicts_sql, personal_agrees_sql, to_bits, weigh
 
@@ -143,7 +143,7 @@ def _take_stances(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, mo
         inner join id_suspect as a on pairs.record_a = a.record_id
         inner join id_suspect as b on pairs.record_b = b.record_id
     """)
-    weigh(con, model, records, "id_inner", features_sql("id_record", "id_hub_now"), "id_inner_weight")
+    weigh(con, model, records, "id_inner", "id_record", "id_inner_weight", hubs="id_hub_now")
     personal = " or ".join(
         f"weight.{outcome_column(each)} = {len(each.levels)}" for each in COMPARISONS if each.is_personal
     )

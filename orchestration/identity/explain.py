@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.identity.model import COMPARISONS, DEFAULT_MODEL, Model, features_sql, load_model, outcome_column
+from orchestration.identity.model import COMPARISONS, DEFAULT_MODEL, Model, load_model, outcome_column
 from orchestration.identity.weighing import weigh
 
 
@@ -171,7 +171,7 @@ def _weight(con: duckdb.DuckDBPyConnection, model: Model, record_a: int, record_
         "create or replace temp table explained as select least($a, $b) as record_a, greatest($a, $b) as record_b",
         {"a": record_a, "b": record_b},
     )
-    weigh(con, model, records, "explained", features_sql("identity.record", "identity.hub"), "explained_weight")
+    weigh(con, model, records, "explained", "identity.record", "explained_weight", hubs="identity.hub")
     columns = [f"{outcome_column(each)}, {outcome_column(each)}_bits" for each in COMPARISONS]
     row = con.execute(f"select {', '.join(columns)} from explained_weight").fetchall()[0]
     con.execute("drop table explained")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +71,19 @@ class Comparison:
         return (*(level.label for level in self.levels), self.other)
 
 
+def may_be_slips_sql(one: str, other: str) -> str:
+    """SQL: a cheap condition that texts of five letters or more meet wherever one slip parts them, of nine or more two.
+
+    A slip touches two neighbouring letters at most. So one slip leaves the first two letters or the last two as they
+    are, and two slips leave one of these ends or the middle, which one more or less letter before it has moved.
+    """
+    return (
+        f"(left({one}, 2) = left({other}, 2) or right({one}, 2) = right({other}, 2)"
+        f" or least(length({one}), length({other})) >= {MIN_TWO_TYPOS_LETTERS}"
+        f" and contains({other}, substr({one}, 4, 3)))"
+    )
+
+
 def _fits(one: str, other: str) -> str:
     """SQL: two parts of a name (`given_l`, …) are one, or a slip of the pen apart; across scripts skeletons meet."""
 
@@ -81,12 +95,15 @@ def _fits(one: str, other: str) -> str:
     vowels = "('a', 'e', 'i', 'o', 'u', 'y')"
     # A vowel exchanged at the end (Maria, Mario) is another name.
     ending = f"(right({a}, 1) = right({b}, 1) or right({a}, 1) not in {vowels} or right({b}, 1) not in {vowels})"
+    # As cases and not as one condition: within a value DuckDB works out every part of a condition, the distance too.
     return (
-        f"case when is_persian_l = is_persian_r then {form(a, '_fold')} = {form(b, '_fold')}"
-        f" or (least(length({a}), length({b})) >= {MIN_TYPO_LETTERS} and abs(length({a}) - length({b})) <= 2"
-        f" and {ending} and damerau_levenshtein({a}, {b}) <="
-        f" case when least(length({a}), length({b})) >= {MIN_TWO_TYPOS_LETTERS} then 2 else 1 end)"
-        f" else {form(a, '_skeleton')} = {form(b, '_skeleton')} and length({form(a, '_skeleton')}) >= 2 end"
+        f"case when is_persian_l != is_persian_r"
+        f" then {form(a, '_skeleton')} = {form(b, '_skeleton')} and length({form(a, '_skeleton')}) >= 2"
+        f" when {form(a, '_fold')} = {form(b, '_fold')} then true"
+        f" when least(length({a}), length({b})) >= {MIN_TYPO_LETTERS} and abs(length({a}) - length({b})) <= 2"
+        f" and {ending} and {may_be_slips_sql(a, b)} then damerau_levenshtein({a}, {b}) <="
+        f" case when least(length({a}), length({b})) >= {MIN_TWO_TYPOS_LETTERS} then 2 else 1 end"
+        " else false end"
     )
 
 
@@ -110,14 +127,26 @@ _PARTIAL = (
 _ONE_MAILBOX_NAME = "(mailbox_l = mailbox_r and length(mailbox_l) >= 6)"
 # Numbers part namesakes at one provider: a slip is one of letters.
 _MAILBOX_SLIP = (
-    "(least(length(mailbox_l), length(mailbox_r)) >= 6 and split_part(email_l, '@', 2) = split_part(email_r, '@', 2)"
+    "case when least(length(mailbox_l), length(mailbox_r)) >= 6 and abs(length(mailbox_l) - length(mailbox_r)) <= 1"
+    f" and {may_be_slips_sql('mailbox_l', 'mailbox_r')}"
+    " and split_part(email_l, '@', 2) = split_part(email_r, '@', 2)"
+    " then damerau_levenshtein(mailbox_l, mailbox_r) <= 1"
     " and regexp_replace(mailbox_l, '[^0-9]', '', 'g') = regexp_replace(mailbox_r, '[^0-9]', '', 'g')"
-    " and damerau_levenshtein(mailbox_l, mailbox_r) <= 1)"
+    " else false end"
 )
 # Namesakes have such mailboxes at every provider; what the name has said is not said again.
 _MADE_OF_NAME = (
     "(regexp_replace(mailbox_l, '[^0-9]', '', 'g') = '' and length(family_l) >= 3"
     " and (contains(mailbox_l, family_l) or contains(mailbox_l, family_fold_l)))"
+)
+
+
+# One digit leaves the first seven of eleven or the last three as they are.
+_ONE_DIGIT_APART = (
+    "case when abs(length(phone_l) - length(phone_r)) > 1 then false"
+    " when least(length(phone_l), length(phone_r)) >= 11 and left(phone_l, 7) != left(phone_r, 7)"
+    " and right(phone_l, 3) != right(phone_r, 3) then false"
+    " else damerau_levenshtein(phone_l, phone_r) <= 1 end"
 )
 
 
@@ -149,12 +178,12 @@ COMPARISONS: tuple[Comparison, ...] = (
     ),
     Comparison(
         "email",
-        f"email_l is null or email_r is null or email_l != email_r and ({_ONE_MAILBOX_NAME} or {_MAILBOX_SLIP})"
+        f"email_l is null or email_r is null or email_l != email_r and ({_ONE_MAILBOX_NAME} or ({_MAILBOX_SLIP}))"
         f" and {_MADE_OF_NAME}",
         (
             Level("same mailbox", "email_l = email_r"),
             Level("same mailbox name, other provider", _ONE_MAILBOX_NAME),
-            Level("one slip apart", _MAILBOX_SLIP),
+            Level("one slip apart", f"({_MAILBOX_SLIP})"),
         ),
     ),
     Comparison(
@@ -162,7 +191,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         "phone_l is null or phone_r is null",
         (
             Level("same number", "right(phone_l, 8) = right(phone_r, 8)"),
-            Level("one digit apart", "damerau_levenshtein(phone_l, phone_r) <= 1"),
+            Level("one digit apart", _ONE_DIGIT_APART),
         ),
     ),
     Comparison(
@@ -227,14 +256,23 @@ COMPARISONS: tuple[Comparison, ...] = (
 )
 """All comparisons. Order of levels matters: the first that holds counts."""
 
+NAME = next(each for each in COMPARISONS if each.name == "name")
+"""The dearest comparison, which is why `weighing` leaves it for the last."""
+
 PARTS = {
-    "given_fits": _GIVEN,
-    "family_fits": _FAMILY,
-    "given_is_family": _GIVEN_IS_FAMILY,
-    "family_is_given": _FAMILY_IS_GIVEN,
+    "name": (
+        "name_fold_l != name_fold_r",
+        {
+            "given_fits": _GIVEN,
+            "family_fits": _FAMILY,
+            "given_is_family": _GIVEN_IS_FAMILY,
+            "family_is_given": _FAMILY_IS_GIVEN,
+        },
+    ),
+    "email": ("email_l != email_r", {"is_mailbox_slip": _MAILBOX_SLIP}),
 }
-"""What several levels of `name` ask for. Most pairs reach none of the first, and half of the work is here: whoever
-weighs many pairs works each part out once and hands `level_sql` these columns."""
+"""By comparison: what several of its levels ask for, and where anybody asks. Most pairs reach none of the first levels:
+whoever weighs many pairs works each part out once and hands `level_sql` these columns."""
 
 COLUMNS = (
     "name_fold", "name_skeleton", "is_persian", "given", "family", "given_fold", "given_skeleton",
@@ -386,7 +424,7 @@ def features_sql(records: str, hubs: str | None = None) -> str:
     return f"""(
         select *, split_part(email, '@', 1) as mailbox
         from (
-            select record_id, name_fold, name_skeleton, is_persian, given, family, given_fold, given_skeleton,
+            select record_id, name_key, name_fold, name_skeleton, is_persian, given, family, given_fold, given_skeleton,
                 family_fold, family_skeleton, birth, street, postal_code, city,
                 nullif(regexp_replace(street_2, '[0-9 ]', '', 'g'), '') as street_2,
                 nullif(regexp_replace(street, '[0-9 ]', '', 'g'), '') as road,
@@ -404,9 +442,10 @@ def term_hash_sql(column: str) -> str:
     return f"left(md5({column}), 12)"
 
 
-def parts_sql() -> str:
-    """SQL for the columns of `PARTS`; NULL where the names are the same, and nobody asks."""
-    return ", ".join(f"case when name_fold_l != name_fold_r then {sql} end as {part}" for part, sql in PARTS.items())
+def parts_sql(comparison: Comparison) -> list[str]:
+    """SQL for the columns of a comparison in `PARTS`; NULL where nobody asks."""
+    asked, parts = PARTS.get(comparison.name, ("", {}))
+    return [f"case when {asked} then {sql} end as {part}" for part, sql in parts.items()]
 
 
 def level_sql(comparison: Comparison, *, has_parts: bool = False) -> str:
@@ -414,12 +453,31 @@ def level_sql(comparison: Comparison, *, has_parts: bool = False) -> str:
 
     Args:
         comparison: What is compared.
-        has_parts: Whether the pairs have the columns of `PARTS`.
+        has_parts: Whether the pairs have the columns of `parts_sql`.
     """
     whens = "\n".join(f"when {level.condition} then {number}" for number, level in enumerate(comparison.levels))
-    for part, sql in PARTS.items() if has_parts else ():
-        whens = whens.replace(f"({sql})", part)
-    return f"case when {comparison.missing} then -1\n{whens}\nelse {len(comparison.levels)} end"
+    outcome = f"case when {comparison.missing} then -1\n{whens}\nelse {len(comparison.levels)} end"
+    for part, sql in PARTS.get(comparison.name, ("", {}))[1].items() if has_parts else ():
+        outcome = outcome.replace(f"({sql})", part)
+    return outcome
+
+
+def columns_of(comparison: Comparison, side: str) -> tuple[str, ...]:
+    """Columns of `COLUMNS` that a comparison reads of one side, `l` or `r`."""
+    read = set(re.findall(rf"\b(\w+)_{side}\b", level_sql(comparison)))
+    return tuple(column for column in COLUMNS if column in read)
+
+
+def best_bits(model: Model, comparison: Comparison, *, is_first: bool) -> float:
+    """The most that the first level of a comparison can weigh, for the rarest value, or any level behind it."""
+    best = []
+    for number, label in enumerate(comparison.labels):
+        frequency = comparison.levels[number].frequency if number < len(comparison.levels) else None
+        known = model.frequencies.get(frequency or "", {}).values()
+        share = min([model.rare[frequency], *known]) if frequency and frequency in model.rare else None
+        m = model.m[comparison.name][label]
+        best.append(math.log2(m / share) if share else model.bits(comparison, label))
+    return best[0] if is_first else max(best[1:])
 
 
 def weight_sql(model: Model, comparison: Comparison, outcome: str) -> str:

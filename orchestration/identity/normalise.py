@@ -7,9 +7,9 @@ Mail (`add_emails`): display names and `mailto:` cut, invisible signs and blanks
     domains of big providers corrected, plus tags cut, dots of the local part dropped where the provider ignores
     them. NULL when what is left is no address. Mailboxes that many people answer are marked.
 Phone (`learn_phones`): any digits to 0-9, extension cut, then E.164 by `phonenumbers` in the country of the
-    record. NULL when no number of that country can have this length. Numbers that end in one repeated digit or
-    in a run (0912 123 4567) are marked as placeholders. Placeholders without such a look show by their
-    frequency: they become hubs in `edges`.
+    record (what of it SQL can do is in `numbering`). NULL when no number of that country can have this length. Numbers
+    that end in one repeated digit or in a run (0912 123 4567) are marked as placeholders. Placeholders without such a
+    look show by their frequency: they become hubs in `edges`.
 Name (`add_name_keys`): NFKC, accents and vowel signs removed, lower case, Arabic yeh and kaf to Persian, joiners
     (ZWNJ) and digits dropped, everything else that is no letter parts two tokens; titles and words that stand
     for "no name" removed. Three forms come out of it:
@@ -27,11 +27,13 @@ Does not belong here: who is whom.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 import phonenumbers
 import pyarrow as pa
+
+from orchestration.identity.numbering import plan_of
 
 PLACEHOLDER_MAILBOXES = (
     "noreply",
@@ -92,6 +94,12 @@ MIN_TYPO_LETTERS = 5
 
 MIN_TWO_TYPOS_LETTERS = 9
 """Shortest token in which two wrong letters are slips."""
+
+MIN_PLAN_NUMBERS = 200
+"""Numbers of a country from which SQL by its plan is worth compiling the patterns."""
+
+LIBRARY_BATCH = 100_000
+"""Numbers that are Python objects at one time."""
 
 MAX_TOKENS = 8
 """Tokens kept of a name: more is an address or a sentence in the wrong field."""
@@ -390,12 +398,11 @@ def parse_phone(text: str, region: str) -> tuple[str | None, bool]:
     return possible, False
 
 
-def is_placeholder_phone(phone: str | None) -> bool:
-    """Whether an E.164 number ends as people type numbers that are none: one digit repeated, or a run of digits."""
-    if phone is None:
-        return False
-    tail = phone[-_PLACEHOLDER_TAIL:]
-    return len(set(tail)) == 1 or any(tail in run for run in _RUNS)
+def is_placeholder_sql(phone: str) -> str:
+    """SQL: an E.164 number ends as people type numbers that are none, with one digit repeated or a run of digits."""
+    tail = f"right({phone}, {_PLACEHOLDER_TAIL})"
+    runs = " or ".join(f"contains('{run}', {tail})" for run in _RUNS)
+    return f"coalesce(replace({tail}, left({tail}, 1), '') = '' or {runs}, false)"
 
 
 def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, default_country: str, target: str) -> None:
@@ -407,26 +414,64 @@ def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, default_country: s
         default_country: ISO 3166 alpha-2; read instead of a region that is no country with phones.
         target: Name of the temporary table to make.
     """
-    new = con.execute(f"""
-        select distinct phone_text, region from {phones} where phone_text is not null
+    con.execute(f"""
+        create or replace temp table {target}_text as
+        select distinct phone_text as text, region from {phones} where phone_text is not null
         except
         select phone_text, region from identity.phone
-    """).to_arrow_table()
-    texts, regions = new.column("phone_text").to_pylist(), new.column("region").to_pylist()
+    """)
+    counts = con.execute(f"select region, count(*) from {target}_text group by region").fetchall()
     known = phonenumbers.SUPPORTED_REGIONS
-    parsed = [
-        parse_phone(text, region if region in known else default_country)
-        for text, region in zip(texts, regions, strict=True)
-    ]
-    learnt = pa.table(
-        {
-            "phone_text": pa.array(texts, pa.string()),
-            "region": pa.array(regions, pa.string()),
+    countries = {region: region if region in known else default_country for region, _ in counts}
+    plans = {
+        region: plan
+        for region, count in counts
+        if count >= MIN_PLAN_NUMBERS and (plan := plan_of(countries[region])) is not None
+    }
+    con.execute(f"""
+        create or replace temp table {target} as
+        with dialled as (
+            select text, region, {_by_region({region: plan.national for region, plan in plans.items()})} as national
+            from {target}_text
+        ),
+        settled as (
+            select text, region, {_by_region({region: plan.e164 for region, plan in plans.items()})} as phone
+            from dialled
+        )
+        select text as phone_text, region, phone, true as is_valid, {is_placeholder_sql("phone")} as is_placeholder
+        from settled
+        where phone is not null
+    """)
+    unread = f"(from {target}_text anti join (select phone_text as text, region from {target}) using (text, region))"
+    _read_by_library(con, unread, countries, target)
+    con.execute(f"drop table {target}_text")
+
+
+def _by_region(expressions: Mapping[str, str]) -> str:
+    """SQL for the expression of the row's region; NULL where there is none for it."""
+    whens = " ".join(f"when {_literal(region)} then {expression}" for region, expression in expressions.items())
+    return f"case region {whens} end" if whens else "null::text"
+
+
+def _read_by_library(con: duckdb.DuckDBPyConnection, texts: str, countries: Mapping[str, str], target: str) -> None:
+    """Add to `target` what `phonenumbers` makes of relation `texts` (text, region), a batch at a time."""
+    learnt = []
+    for batch in con.execute(f"select text, region from {texts}").to_arrow_table().to_batches(LIBRARY_BATCH):
+        parsed = [
+            parse_phone(text, countries[region])
+            for text, region in zip(batch["text"].to_pylist(), batch["region"].to_pylist(), strict=True)
+        ]
+        columns = {
+            "phone_text": batch["text"],
+            "region": batch["region"],
             "phone": pa.array([phone for phone, _ in parsed], pa.string()),
-            "is_valid": pa.array([valid for _, valid in parsed], pa.bool_()),
-            "is_placeholder": pa.array([is_placeholder_phone(phone) for phone, _ in parsed], pa.bool_()),
+            "is_valid": pa.array([is_valid for _, is_valid in parsed], pa.bool_()),
         }
-    )
-    con.register("identity_learnt", learnt)
-    con.execute(f"create or replace temp table {target} as select * from identity_learnt")
-    con.unregister("identity_learnt")
+        learnt.append(pa.record_batch(columns))
+    if learnt:
+        con.register("identity_learnt", pa.Table.from_batches(learnt))
+        con.execute(f"""
+            insert into {target} by name
+            select *, {is_placeholder_sql("phone")} as is_placeholder from identity_learnt
+        """)
+        con.unregister("identity_learnt")

@@ -378,8 +378,10 @@ def _weigh_pairs(
         _list_weighed_records(con)
     touched = "id_weighed_record" if is_partial else None
     blocking.make_pairs(con, "id_block", "id_candidate", touched)
-    weighing.weigh(con, model, records, "id_candidate", features_sql("id_record", "id_hub_now"), "id_weighed")
     thresholds = weighing.Thresholds.of(settings.link_probability, settings.review_probability)
+    weighing.weigh(
+        con, model, records, "id_candidate", "id_record", "id_weighed", hubs="id_hub_now", floor=thresholds.doubt_bits
+    )
     con.execute(f"""
         create or replace temp table id_pair as
         select record_a, record_b, round(bits, 6) as bits, {weighing.verdict_sql(thresholds)} as verdict

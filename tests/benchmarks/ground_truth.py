@@ -416,7 +416,7 @@ both parts within a slip), and so does one thing more: mail, phone, birth date, 
 
 def evident_recall(con: duckdb.DuckDBPyConnection, partition: str) -> tuple[float, int]:
     """Share of the true pairs with enough evidence that a partition joins, and the number of these pairs."""
-    from orchestration.identity.model import DEFAULT_MODEL, features_sql, load_model
+    from orchestration.identity.model import DEFAULT_MODEL, load_model
     from orchestration.identity.weighing import weigh
 
     con.execute("""
@@ -430,7 +430,7 @@ def evident_recall(con: duckdb.DuckDBPyConnection, partition: str) -> tuple[floa
         from known as a
         inner join known as b on a.human = b.human and a.record_id < b.record_id
     """)
-    weigh(con, load_model(DEFAULT_MODEL), 1_000_000, "true_pair", features_sql("identity.record"), "true_weight")
+    weigh(con, load_model(DEFAULT_MODEL), 1_000_000, "true_pair", "identity.record", "true_weight")
     joined, pairs = con.execute(f"""
         with found as (
             select record.record_id, partition.cluster

@@ -125,8 +125,9 @@ def test_phone_in_its_country(text: str, region: str, phone: str | None) -> None
         (None, False),
     ],
 )
-def test_placeholder_phones(phone: str | None, is_placeholder: bool) -> None:
-    assert normalise.is_placeholder_phone(phone) is is_placeholder
+def test_placeholder_phones(con: duckdb.DuckDBPyConnection, phone: str | None, is_placeholder: bool) -> None:
+    found = con.execute(f"select {normalise.is_placeholder_sql('phone')} from (select ?::text as phone)", [phone])
+    assert found.fetchall() == [(is_placeholder,)]
 
 
 def test_a_spelling_is_read_once_and_an_unknown_region_as_the_default(con: duckdb.DuckDBPyConnection) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+import duckdb
 import pyarrow as pa
 import pytest
 from person_registry import Limits, Registry, empty_registry
@@ -18,9 +19,11 @@ from orchestration.identity.model import (
     Model,
     features_sql,
     load_model,
+    may_be_slips_sql,
     outcome_column,
     term_hash_sql,
 )
+from orchestration.identity.normalise import MIN_TWO_TYPOS_LETTERS, MIN_TYPO_LETTERS
 from orchestration.identity.training import splink_comparison
 from orchestration.identity.weighing import to_probability_sql, weigh
 
@@ -134,7 +137,7 @@ def test_every_pair_weighs_what_splink_says(crowd: Registry, knows_frequencies: 
             match_weight, match_probability
         from predicted
     """)
-    weigh(con, model, RECORDS, "pairs", features_sql("identity.record", "identity.hub"), "weighed")
+    weigh(con, model, RECORDS, "pairs", "identity.record", "weighed", hubs="identity.hub")
     compared, bits, probability = crowd.rows(f"""
         select
             count(*),
@@ -150,3 +153,53 @@ def test_every_pair_weighs_what_splink_says(crowd: Registry, knows_frequencies: 
         column = outcome_column(each)
         met = {level for (level,) in crowd.rows(f"select distinct {column} from weighed")}
         assert met == {-1, *range(len(each.labels))}, each.name
+
+
+@pytest.mark.parametrize("knows_frequencies", [False, True])
+@pytest.mark.parametrize("floor", [-20.0, 0.0, 20.0])
+def test_only_pairs_that_cannot_reach_the_floor_are_left_out(
+    crowd: Registry, knows_frequencies: bool, floor: float
+) -> None:
+    model = with_frequencies(crowd) if knows_frequencies else load_model(DEFAULT_MODEL)
+    crowd.con.execute("""
+        create or replace temp table pairs as
+        select a.record_id as record_a, b.record_id as record_b
+        from identity.record as a
+        inner join identity.record as b on a.record_id < b.record_id
+    """)
+    weigh(crowd.con, model, RECORDS, "pairs", "identity.record", "every", hubs="identity.hub")
+    weigh(crowd.con, model, RECORDS, "pairs", "identity.record", "hopeful", hubs="identity.hub", floor=floor)
+    assert crowd.rows(f"from every where bits >= {floor} except from hopeful") == []
+    assert crowd.rows("from hopeful except from every") == []
+    kept, every = crowd.rows("select (select count(*) from hopeful), (select count(*) from every)")[0]
+    assert kept < every
+
+
+def test_what_can_be_no_slip_is_told_by_its_ends() -> None:
+    draw = random.Random(11)
+    letters = "abcdeکریم"
+    rows = []
+    for _ in range(20_000):
+        one = other = "".join(draw.choice(letters) for _ in range(draw.randrange(5, 13)))
+        for _ in range(draw.choice((1, 2))):
+            at = draw.randrange(len(other))
+            other = draw.choice(
+                (
+                    other[:at] + draw.choice(letters) + other[at:],
+                    other[:at] + other[at + 1 :],
+                    other[:at] + draw.choice(letters) + other[at + 1 :],
+                    other[:at] + other[at + 1 : at + 2] + other[at] + other[at + 2 :],
+                )
+            )
+        rows.append((one, other))
+    con = duckdb.connect(config={"threads": 1})
+    con.register("pairs", pa.table(dict(zip(("one", "other"), zip(*rows, strict=True), strict=True))))
+    missed, met = con.execute(f"""
+        select count(*) filter (where not {may_be_slips_sql("one", "other")}), count(*)
+        from pairs
+        where least(length(one), length(other)) >= {MIN_TYPO_LETTERS}
+            and damerau_levenshtein(one, other)
+            <= case when least(length(one), length(other)) >= {MIN_TWO_TYPOS_LETTERS} then 2 else 1 end
+    """).fetchall()[0]
+    assert met > 5_000
+    assert missed == 0
