@@ -70,14 +70,13 @@ def block_records(con: duckdb.DuckDBPyConnection, records: str, target: str) -> 
         + f" then hash('{name}', {', '.join(parts)}) end"
         for name, parts in KEYS.items()
     ]
+    # The name of a key goes into its hash, so that no two keys of a record are equal.
     con.execute(f"""
         create or replace temp table {target} as
-        with keyed as (
-            select record_id, unnest(list_filter([{", ".join(keys)}], lambda key: key is not null)) as key
-            from {records}
-        )
-        select distinct record_id, key
+        with keyed as (select record_id, unnest([{", ".join(keys)}]) as key from {records})
+        select record_id, key
         from keyed
+        where key is not null
     """)
 
 

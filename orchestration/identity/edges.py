@@ -36,6 +36,12 @@ from orchestration.identity.state import IdentitySettings
 DECLARED_MAX_RECORDS = 1000
 """No human has a thousand records: an external id in more of them is a default that somebody forgot."""
 
+COLUMNS = (
+    "record_id", "person_key", "source", "name_key", "name_skeleton", "email", "is_role_email", "phone",
+    "is_placeholder_phone", "national_id", "external_id", "linked_person_key",
+)  # fmt: skip
+"""Columns of a record that edges are made of."""
+
 HOUSEHOLD_WORDS = ("family", "familie", "famille", "familia", "household", "home", "khanevadeh", "khanevade")
 """Words in a mailbox that say it is a household's."""
 
@@ -115,7 +121,7 @@ def build_edges(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, *, i
 
     Args:
         con: The warehouse, with the temporary relation `id_record`, all records in the form of `identity.record`, and
-            `id_scope`, those of them that bear a value in question.
+            `id_scope`, those of them that bear a value in question, with the columns in `COLUMNS`.
         settings: The `identity` section of the settings.
         is_partial: Only the values in temporary table `id_touched` (value_hash) are in question; `id_scope` has every
             record that bears one, and `id_old_record` those that changed, as they were.

@@ -12,6 +12,7 @@ of any step.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,9 @@ UNSHARED = "unshared"
 
 FULL_SHARE = 0.1
 """When a larger share of the records changed, everything is done again: following so many changes costs as much."""
+
+SLICE_PAIRS = 5_000_000
+"""Pairs weighed at a time: with their records on both sides they take some gigabytes, whatever the warehouse holds."""
 
 _DIFFERING = ("edge", "hub", "pair", "component", "refusal")
 """Tables that are computed for what is in question, and of which only the differences are written."""
@@ -274,15 +278,14 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
         left join (select * from identity.phone union all select * from id_new_phone) as phone
             on new.phone_text = phone.phone_text and new.region = phone.region
     """)
-    con.execute("""
+    con.execute("create or replace temp table id_known as select record_id from id_delta where is_known")
+    con.execute(f"""
         create or replace temp table id_old_record as
-        select * from identity.record
-        where record_id in (select record_id from id_delta where is_known)
+        select {", ".join(edges.COLUMNS)} from identity.record semi join id_known using (record_id)
     """)
     con.execute("""
         create or replace temp view id_record as
-        select * from identity.record
-        where record_id not in (select record_id from id_delta where is_known)
+        select * from identity.record anti join id_known using (record_id)
         union all by name
         select * from id_new_record
     """)
@@ -316,7 +319,8 @@ def _list_forgotten_phones(con: duckdb.DuckDBPyConnection) -> None:
         select phone_text, region
         from identity.phone
         where
-            exists (select 1 from id_delta where is_known)
+            exists (from id_known)
+            and (phone is null or phone in (select phone from id_old_record))
             and (phone is null or phone not in (select phone from id_record where phone is not null))
     """)
 
@@ -328,38 +332,40 @@ def _take_scope(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
     name as well.
     """
     if not is_partial:
-        con.execute("create or replace temp view id_scope as select * from id_record")
+        con.execute("create or replace temp view id_scope as from id_record")
         return
-    con.execute("""
+    columns = ", ".join(edges.COLUMNS)
+    con.execute(f"""
         create or replace temp table id_changed as
-        select * from id_old_record
+        select {columns} from id_old_record
         union all by name
-        select * from id_new_record
+        select {columns} from id_new_record
         union all by name
-        select * from identity.record
+        select {columns} from identity.record
         where name_key is null and linked_person_key in (select person_key from id_delta)
     """)
     con.execute(f"create or replace temp table id_touched as {edges.value_hashes_sql('id_changed')}")
-    con.execute("""
+    con.execute(f"""
         create or replace temp table id_scope as
-        select * from id_record
-        where
-            email in (select email from id_changed where email is not null)
-            or phone in (select phone from id_changed where phone is not null)
-            or national_id in (select national_id from id_changed where national_id is not null)
-            or (external_id is not null and source || ':' || external_id in (
-                select source || ':' || external_id from id_changed where external_id is not null
-            ))
-            or person_key in (
-                select person_key from id_changed
-                union all
-                select linked_person_key from id_changed where linked_person_key is not null
-            )
-            or linked_person_key in (
-                select person_key from id_changed
-                union all
-                select linked_person_key from id_changed where linked_person_key is not null
-            )
+        with kin as (
+            select person_key from id_changed
+            union
+            select linked_person_key from id_changed where linked_person_key is not null
+        ),
+        bearing as (
+            select record_id from id_record semi join id_changed using (email)
+            union
+            select record_id from id_record semi join id_changed using (phone)
+            union
+            select record_id from id_record semi join id_changed using (national_id)
+            union
+            select record_id from id_record semi join id_changed using (source, external_id)
+            union
+            select record_id from id_record semi join kin using (person_key)
+            union
+            select record_id from id_record semi join kin on id_record.linked_person_key = kin.person_key
+        )
+        select {columns} from id_record semi join bearing using (record_id)
     """)
 
 
@@ -370,26 +376,49 @@ def _weigh_pairs(
     blocking.block_records(con, features_sql("id_new_record"), "id_new_block")
     con.execute("""
         create or replace temp view id_block as
-        select * from identity.block where record_id not in (select record_id from id_delta where is_known)
+        select * from identity.block anti join id_known using (record_id)
         union all
         select * from id_new_block
     """)
     if is_partial:
         _list_weighed_records(con)
-    touched = "id_weighed_record" if is_partial else None
-    blocking.make_pairs(con, "id_block", "id_candidate", touched)
-    thresholds = weighing.Thresholds.of(settings.link_probability, settings.review_probability)
-    weighing.weigh(
-        con, model, records, "id_candidate", "id_record", "id_weighed", hubs="id_hub_now", floor=thresholds.doubt_bits
-    )
-    con.execute(f"""
-        create or replace temp table id_pair as
-        select record_a, record_b, round(bits, 6) as bits, {weighing.verdict_sql(thresholds)} as verdict
-        from id_weighed
-        where verdict is not null
-    """)
+        _take_near_blocks(con)
+        blocking.make_pairs(con, "id_near_block", "id_candidate", "id_weighed_record")
+        weighing.take_records(con, "id_candidate", "id_record", "id_near_record")
+        _weigh_candidates(con, settings, model, records, "id_near_record")
+    else:
+        blocking.make_pairs(con, "id_block", "id_candidate")
+        _weigh_candidates(con, settings, model, records, "id_record")
     con.execute("drop table id_candidate")
-    con.execute("drop table id_weighed")
+
+
+def _weigh_candidates(
+    con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int, source: str
+) -> None:
+    """Verdicts on the pairs of `id_candidate`, as many at a time as fit in memory with their records: `id_pair`."""
+    thresholds = weighing.Thresholds.of(settings.link_probability, settings.review_probability)
+    candidates = con.execute("select count(*) from id_candidate").fetchall()[0][0]
+    slices = max(1, math.ceil(candidates / SLICE_PAIRS))
+    con.execute("""
+        create or replace temp table id_pair (record_a bigint, record_b bigint, bits double, verdict text)
+    """)
+    for number in range(slices):
+        con.execute(f"""
+            create or replace temp view id_slice as
+            select record_a, record_b from id_candidate {f"where record_a % {slices} = {number}" if slices > 1 else ""}
+        """)
+        weighing.weigh(
+            con, model, records, "id_slice", source, "id_weighed", hubs="id_hub_now", floor=thresholds.doubt_bits
+        )
+        con.execute(f"""
+            insert into id_pair
+            select record_a, record_b, round(bits, 6) as bits, {weighing.verdict_sql(thresholds)} as verdict
+            from id_weighed
+            where verdict is not null
+        """)
+        con.execute("drop table id_weighed")
+        if slices > 1:
+            _LOG.info("identity: weighed %s of %s parts of %s pairs", number + 1, slices, candidates)
 
 
 def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
@@ -398,42 +427,56 @@ def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
     Those are the changed ones, those of keys that became or ceased to be rare, and those that bear a value that
     became or ceased to be a hub.
     """
+    con.execute("""
+        create or replace temp table id_touched_key as
+        select key from id_new_block
+        union
+        select key from identity.block semi join id_known using (record_id)
+    """)
+    con.execute("create or replace temp table id_met_block as from identity.block semi join id_touched_key using (key)")
     con.execute(f"""
         create or replace temp table id_weighed_record as
-        with touched as (
-            select key from id_new_block
-            union
-            select key from identity.block where record_id in (select record_id from id_delta where is_known)
-        ),
-        then_rare as (
-            select key from identity.block semi join touched using (key)
-            group by key having count(*) <= {blocking.BLOCK_MAX_RECORDS}
-        ),
-        then_known as (select distinct key from identity.block semi join touched using (key)),
-        now_frequent as (
-            select key from id_block semi join touched using (key)
-            group by key having count(*) > {blocking.BLOCK_MAX_RECORDS}
-        ),
-        turned as (
-            select key from then_rare semi join now_frequent using (key)
-            union
-            select key from then_known anti join then_rare using (key) anti join now_frequent using (key)
-        ),
-        turned_hub as (
-            (select kind, value from id_hub_old except select kind, value from id_hub_new)
+        with now_met as (
+            select record_id, key from id_met_block anti join id_known using (record_id)
             union all
-            (select kind, value from id_hub_new except select kind, value from id_hub_old)
+            select record_id, key from id_new_block
+        ),
+        then_counted as (select key, count(*) as records from id_met_block group by key),
+        now_counted as (select key, count(*) as records from now_met group by key),
+        turned as (
+            select key
+            from then_counted
+            left join now_counted using (key)
+            where (then_counted.records > {blocking.BLOCK_MAX_RECORDS})
+                != (coalesce(now_counted.records, 0) > {blocking.BLOCK_MAX_RECORDS})
         )
         select record_id from id_delta
         union
-        select record_id from id_block semi join turned using (key)
-        union
-        select record_id
-        from id_record
-        where email in (select value from turned_hub where kind = 'email')
-            or phone in (select value from turned_hub where kind = 'phone')
-            or national_id in (select value from turned_hub where kind = 'national_id')
+        select record_id from now_met semi join turned using (key)
     """)
+    con.execute("""
+        create or replace temp table id_turned_hub as
+        (select kind, value from id_hub_old except select kind, value from id_hub_new)
+        union all
+        (select kind, value from id_hub_new except select kind, value from id_hub_old)
+    """)
+    for kind in ("email", "phone", "national_id"):
+        con.execute(f"""
+            insert into id_weighed_record
+            select record_id
+            from id_record
+            where {kind} in (select value from id_turned_hub where kind = '{kind}')
+                and record_id not in (from id_weighed_record)
+        """)
+
+
+def _take_near_blocks(con: duckdb.DuckDBPyConnection) -> None:
+    """Every record of the keys that records in `id_weighed_record` have: `id_near_block` (record_id, key)."""
+    con.execute("""
+        create or replace temp table id_near_key as
+        select distinct key from id_block semi join id_weighed_record using (record_id)
+    """)
+    con.execute("create or replace temp table id_near_block as from id_block semi join id_near_key using (key)")
 
 
 def _of_touched(records: str) -> str:
@@ -442,13 +485,22 @@ def _of_touched(records: str) -> str:
 
 def _list_affected(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
     """Records whose group may be another than before: `id_affected`; with those that are gone: `id_once_affected`."""
+    con.execute(f"""
+        create or replace temp table id_decided as
+        with decided as (
+            select distinct kind,
+                {state.record_id_sql("person_key_a")} as one,
+                {state.record_id_sql("person_key_b")} as other,
+            from identity.decision
+            where undone_at is null
+        )
+        select kind, least(one, other) as record_a, greatest(one, other) as record_b
+        from decided
+        where one in (select record_id from id_record) and other in (select record_id from id_record)
+    """)
     con.execute("""
         create or replace temp table id_forbidden as
-        select distinct least(a.record_id, b.record_id) as record_a, greatest(a.record_id, b.record_id) as record_b
-        from identity.decision as decision
-        inner join id_record as a on decision.person_key_a = a.person_key
-        inner join id_record as b on decision.person_key_b = b.person_key
-        where decision.kind = 'forbid' and decision.undone_at is null
+        select record_a, record_b from id_decided where kind = 'forbid'
     """)
     if not is_partial:
         con.execute("""
@@ -511,11 +563,7 @@ def _list_ties(con: duckdb.DuckDBPyConnection) -> None:
             from linked
             where verdict = '{weighing.LINK}'
             union all
-            select a.record_id, b.record_id, 'decision', false, null, {clusters.FORCED}
-            from identity.decision as decision
-            inner join id_record as a on decision.person_key_a = a.person_key
-            inner join id_record as b on decision.person_key_b = b.person_key
-            where decision.kind = 'force' and decision.undone_at is null
+            select record_a, record_b, 'decision', false, null, {clusters.FORCED} from id_decided where kind = 'force'
         )
         select * from ties semi join id_affected on ties.record_a = id_affected.record_id
     """)
@@ -525,7 +573,7 @@ def _write_records(con: duckdb.DuckDBPyConnection) -> None:
     for table in ("record", "block"):
         con.execute(f"""
             delete from identity.{table}
-            where record_id in (select record_id from id_delta where is_known)
+            where record_id in (from id_known)
         """)
         con.execute(f"insert into identity.{table} by name select * from id_new_{table}")
     con.execute("insert into identity.phone by name select * from id_new_phone")

@@ -234,6 +234,8 @@ def _write_customers(con: duckdb.DuckDBPyConnection, run_id: str, now: datetime)
 def _list_links(con: duckdb.DuckDBPyConnection) -> None:
     """The links that begin (`id_link`), those that end (`id_unlink`) and those held by other evidence (`id_proof`).
 
+    Of those that end, `id_standing` has the rows of `identity.customer_xref`; `id_proof` has its new rows.
+
     What holds an unchanged link may change, as when a second source confirms the phone; the link keeps its validity.
     """
     con.execute("""
@@ -252,22 +254,32 @@ def _list_links(con: duckdb.DuckDBPyConnection) -> None:
         inner join id_rule as rule on placed.record_id = rule.record_id
     """)
     con.execute("""
-        create or replace temp table id_proof as
-        select link.person_key, link.rule, link.score, link.evidence
-        from id_link as link
-        inner join identity.customer_xref as xref
-            on link.person_key = xref.person_key and link.customer_id = xref.customer_id
-        where
-            xref.valid_to is null and link.customer_id = link.old_customer_id
-            and (link.rule, link.score, link.evidence) != (xref.rule, xref.score, xref.evidence)
-    """)
-    con.execute("""
         create or replace temp table id_unlink as
         select member.record_id, member.person_key
         from identity.member as member
         left join id_link as link on member.record_id = link.record_id
         where member.record_id in (from id_once_affected) and link.customer_id is distinct from member.customer_id
     """)
+    con.execute("""
+        create or replace temp table id_standing as
+        with persons as (
+            select person_key from id_link where customer_id = old_customer_id
+            union all
+            select person_key from id_unlink
+        )
+        select * from identity.customer_xref semi join persons using (person_key) where valid_to is null
+    """)
+    con.execute("""
+        create or replace temp table id_proof as
+        select standing.* replace (link.rule as rule, link.score as score, link.evidence as evidence)
+        from id_link as link
+        inner join id_standing as standing
+            on link.person_key = standing.person_key and link.customer_id = standing.customer_id
+        where
+            link.customer_id = link.old_customer_id
+            and (link.rule, link.score, link.evidence) != (standing.rule, standing.score, standing.evidence)
+    """)
+    con.execute("delete from id_standing where person_key not in (select person_key from id_unlink)")
     con.execute("delete from id_link where customer_id is not distinct from old_customer_id")
 
 
@@ -278,23 +290,15 @@ def _write_links(con: duckdb.DuckDBPyConnection, now: datetime) -> None:
         where member.record_id = id_unlink.record_id
     """)
     con.execute("insert into identity.member select record_id, person_key, customer_id from id_link")
-    con.execute(
-        """
-        update identity.customer_xref
-        set valid_to = $now
-        from id_unlink
-        where customer_xref.valid_to is null and customer_xref.person_key = id_unlink.person_key
-        """,
-        {"now": now},
-    )
-    con.execute(
-        """
-        update identity.customer_xref
-        set rule = id_proof.rule, score = id_proof.score, evidence = id_proof.evidence
-        from id_proof
-        where customer_xref.valid_to is null and customer_xref.person_key = id_proof.person_key
-        """
-    )
+    # Rows are replaced, not updated: an update writes the column anew for all the records around.
+    con.execute("""
+        delete from identity.customer_xref
+        where
+            valid_to is null
+            and person_key in (select person_key from id_standing union all select person_key from id_proof)
+    """)
+    con.execute("insert into identity.customer_xref from id_proof")
+    con.execute("insert into identity.customer_xref select * replace ($now as valid_to) from id_standing", {"now": now})
     con.execute(
         """
         insert into identity.customer_xref
