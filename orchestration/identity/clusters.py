@@ -30,7 +30,7 @@ from orchestration.identity.components import connect_components
 from orchestration.identity.edges import compare_names
 from orchestration.identity.model import COMPARISONS, Model, bits_column, outcome_column
 from orchestration.identity.state import IdentitySettings
-from orchestration.identity.weighing import name_contradicts_sql, personal_agrees_sql, take_records, to_bits, weigh
+from orchestration.identity.weighing import name_contradicts_sql, personal_agrees_sql, to_bits, weigh
 
 FORCED, DECLARED, NAMED, UNNAMED = 400.0, 300.0, 200.0, 100.0
 """Strengths of ties that no model weighed; those it weighed are as strong as their bits, which are fewer than 100."""
@@ -143,8 +143,7 @@ def _take_stances(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, mo
         inner join id_suspect as a on pairs.record_a = a.record_id
         inner join id_suspect as b on pairs.record_b = b.record_id
     """)
-    take_records(con, "id_inner", "id_record", "id_inner_record")
-    weigh(con, model, records, "id_inner", "id_inner_record", "id_inner_weight", hubs="id_hub_now")
+    weigh(con, model, records, "id_inner", "id_record", "id_inner_weight", hubs="id_hub_now")
     personal = " or ".join(
         f"weight.{outcome_column(each)} = {len(each.levels)}" for each in COMPARISONS if each.is_personal
     )
@@ -174,7 +173,7 @@ def _take_stances(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, mo
         inner join id_component as other
             on forbidden.record_b = other.record_id and component.component_id = other.component_id
     """)
-    for table in ("id_open", "id_inner", "id_inner_record", "id_inner_weight", "id_suspect"):
+    for table in ("id_open", "id_inner", "id_inner_weight", "id_suspect"):
         con.execute(f"drop table {table}")
 
 

@@ -281,13 +281,6 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of a record that comparisons read."""
 
-RECORD_COLUMNS = (
-    "record_id", "name_key", "name_fold", "name_skeleton", "is_persian", "given", "family", "given_fold",
-    "given_skeleton", "family_fold", "family_skeleton", "email", "is_role_email", "phone", "is_placeholder_phone",
-    "birth", "national_id", "street", "street_2", "postal_code", "city",
-)  # fmt: skip
-"""Columns of `identity.record` that those columns are made of."""
-
 NAME_AGREES = ("same name", "same name in two scripts", "both names within a slip")
 """Outcomes of `name` that speak of one human. A single name or an initial fits a whole household."""
 

@@ -353,17 +353,19 @@ def _take_scope(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
             select linked_person_key from id_changed where linked_person_key is not null
         ),
         bearing as (
-            select record_id from id_record semi join id_changed using (email)
+            select record_id from id_new_record
             union
-            select record_id from id_record semi join id_changed using (phone)
+            select record_id from identity.record semi join id_changed using (email)
             union
-            select record_id from id_record semi join id_changed using (national_id)
+            select record_id from identity.record semi join id_changed using (phone)
             union
-            select record_id from id_record semi join id_changed using (source, external_id)
+            select record_id from identity.record semi join id_changed using (national_id)
             union
-            select record_id from id_record semi join kin using (person_key)
+            select record_id from identity.record semi join id_changed using (source, external_id)
             union
-            select record_id from id_record semi join kin on id_record.linked_person_key = kin.person_key
+            select {state.record_id_sql("person_key")} from kin
+            union
+            select record_id from identity.record semi join kin on record.linked_person_key = kin.person_key
         )
         select {columns} from id_record semi join bearing using (record_id)
     """)
@@ -384,17 +386,14 @@ def _weigh_pairs(
         _list_weighed_records(con)
         _take_near_blocks(con)
         blocking.make_pairs(con, "id_near_block", "id_candidate", "id_weighed_record")
-        weighing.take_records(con, "id_candidate", "id_record", "id_near_record")
-        _weigh_candidates(con, settings, model, records, "id_near_record")
+        _take_near_records(con)
     else:
         blocking.make_pairs(con, "id_block", "id_candidate")
-        _weigh_candidates(con, settings, model, records, "id_record")
+    _weigh_candidates(con, settings, model, records)
     con.execute("drop table id_candidate")
 
 
-def _weigh_candidates(
-    con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int, source: str
-) -> None:
+def _weigh_candidates(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int) -> None:
     """Verdicts on the pairs of `id_candidate`, as many at a time as fit in memory with their records: `id_pair`."""
     thresholds = weighing.Thresholds.of(settings.link_probability, settings.review_probability)
     candidates = con.execute("select count(*) from id_candidate").fetchall()[0][0]
@@ -408,7 +407,7 @@ def _weigh_candidates(
             select record_a, record_b from id_candidate {f"where record_a % {slices} = {number}" if slices > 1 else ""}
         """)
         weighing.weigh(
-            con, model, records, "id_slice", source, "id_weighed", hubs="id_hub_now", floor=thresholds.doubt_bits
+            con, model, records, "id_slice", "id_record", "id_weighed", hubs="id_hub_now", floor=thresholds.doubt_bits
         )
         con.execute(f"""
             insert into id_pair
@@ -477,6 +476,39 @@ def _take_near_blocks(con: duckdb.DuckDBPyConnection) -> None:
         select distinct key from id_block semi join id_weighed_record using (record_id)
     """)
     con.execute("create or replace temp table id_near_block as from id_block semi join id_near_key using (key)")
+
+
+def _take_near_records(con: duckdb.DuckDBPyConnection) -> None:
+    """Let `id_record` show only the records that what is left to do can look at: one scan of the history, not many.
+
+    These are the records at either end of a tie or pair that comes, stays or goes, with the components they were in: a
+    new component is made of such components.
+    """
+    con.execute(f"""
+        create or replace temp table id_near_record as
+        with ends as (
+            select record_a as record_id from id_candidate
+            union
+            select record_b from id_candidate
+            union
+            select unnest([record_a, record_b]) from identity.pair {_of_touched("id_weighed_record")}
+            union
+            select record_id from id_scope
+            union
+            select record_id from id_weighed_record
+            union
+            select unnest([{state.record_id_sql("person_key_a")}, {state.record_id_sql("person_key_b")}])
+            from identity.decision
+        ),
+        met as (select distinct component_id from identity.component semi join ends using (record_id)),
+        near as (
+            select record_id from ends
+            union
+            select record_id from identity.component semi join met using (component_id)
+        )
+        select * from id_record semi join near using (record_id)
+    """)
+    con.execute("create or replace temp view id_record as from id_near_record")
 
 
 def _of_touched(records: str) -> str:

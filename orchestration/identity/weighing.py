@@ -23,7 +23,6 @@ from orchestration.identity.model import (
     NAME_AGREES,
     NAME_CONTRADICTS,
     PERSONAL_BITS,
-    RECORD_COLUMNS,
     Comparison,
     Model,
     best_bits,
@@ -146,22 +145,6 @@ def weigh(
     """)
     con.execute("drop table id_side")
     con.execute("drop table id_name_side")
-
-
-def take_records(con: duckdb.DuckDBPyConnection, pairs: str, source: str, target: str) -> None:
-    """Make temporary table `target`: what `weigh` reads of the records of few pairs among many records.
-
-    Args:
-        con: The warehouse, outside of a transaction.
-        pairs: Relation (record_a, record_b).
-        source: Relation of the records, in the form of `identity.record`.
-        target: Name of the table to make; a source for `weigh`.
-    """
-    con.execute(f"""
-        create or replace temp table {target} as
-        with paired as (select record_a as record_id from {pairs} union select record_b from {pairs})
-        select {", ".join(RECORD_COLUMNS)} from {source} semi join paired using (record_id)
-    """)
 
 
 def _read(comparisons: Sequence[Comparison], side: str) -> list[str]:
