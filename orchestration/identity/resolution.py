@@ -32,7 +32,7 @@ UNSHARED = "unshared"
 FULL_SHARE = 0.1
 """When a larger share of the records changed, everything is done again: following so many changes costs as much."""
 
-SLICE_PAIRS = 5_000_000
+SLICE_PAIRS = 10_000_000
 """Pairs weighed at a time: with their records on both sides they take some gigabytes, whatever the warehouse holds."""
 
 _DIFFERING = ("edge", "hub", "pair", "component", "refusal")

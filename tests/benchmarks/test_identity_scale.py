@@ -1,17 +1,21 @@
 """What identity costs as records grow, and what a night costs on which ten thousand records changed.
 
-Seconds and memory are printed, never judged; that the partial run gives what a run over everything gives is. Sizes come
-from CEM_BENCH_RECORDS, such as `1000000,3000000`; what does not fit in 8 GB is spilled to disk.
+Seconds and memory are printed and left in `var/benchmarks` as JSON and as a table, never judged; that the partial run
+gives what a run over everything gives is. Sizes come from CEM_BENCH_RECORDS, such as `1000000,3000000`; what does not
+fit in CEM_BENCH_MEMORY is spilled to disk.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -24,7 +28,8 @@ RECORDS = [int(each) for each in os.environ.get("CEM_BENCH_RECORDS", "100000").s
 CHANGED = 10_000
 """Records a night: half have another phone, a quarter is gone, a quarter is new."""
 
-MEMORY = "8GB"
+MEMORY = os.environ.get("CEM_BENCH_MEMORY", "8GB")
+RESULTS = Path(__file__).parents[2] / "var" / "benchmarks"
 
 
 def change(con: duckdb.DuckDBPyConnection, records: int) -> None:
@@ -41,10 +46,58 @@ def change(con: duckdb.DuckDBPyConnection, records: int) -> None:
     """)
 
 
-def measured(run: Callable[[], IdentityResult]) -> tuple[IdentityResult, float, float]:
-    """A run, and the CPU and wall-clock seconds it took."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    return run(), time.process_time() - cpu, time.perf_counter() - wall
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost: seconds of the CPU (children included) and of the clock, and how busy the machine was."""
+
+    cpu_seconds: float
+    seconds: float
+    load: float
+    changed: int
+
+
+def cpu_seconds() -> float:
+    """Seconds of the CPU so far, children included."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def measured(run: Callable[[], IdentityResult]) -> tuple[IdentityResult, Cost]:
+    """A run and what it cost."""
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    result = run()
+    cost = Cost(
+        round(cpu_seconds() - cpu, 1), round(time.perf_counter() - wall, 1), round(os.getloadavg()[0], 1), result.delta
+    )
+    return result, cost
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The results of all sizes, for a reader."""
+    lines = [
+        "| records | customers | full: CPU s | s | load | peak GB | night: changed | CPU s | of full |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for records, found in sorted(results.items(), key=lambda each: int(each[0])):
+        full, night = found["full"], found["night"]
+        lines.append(
+            f"| {int(records):,} | {found['customers']:,} | {full['cpu_seconds']:.0f} | {full['seconds']:.0f} | "
+            f"{full['load']} | {found['peak_gb']:.1f} | {night['changed']:,} | {night['cpu_seconds']:.1f} | "
+            f"{night['cpu_seconds'] / full['cpu_seconds']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def keep(records: int, found: dict[str, Any]) -> str:
+    """Put the results of one size beside those of others; returns the table of all."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    file = RESULTS / "identity_scale.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
+    results[str(records)] = found
+    file.write_text(json.dumps(results, indent=2))
+    text = table(results)
+    (RESULTS / "identity_scale.md").write_text(text + "\n")
+    return text
 
 
 @pytest.mark.benchmark
@@ -56,18 +109,24 @@ def test_a_night_costs_what_changed(records: int, tmp_path: Path, capsys: pytest
     )
     crowd(con, records)
     settings = Identity()
-    first, full, full_wall = measured(lambda: resolve(con, settings))
+    first, full = measured(lambda: resolve(con, settings))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = quality(con, "(select person_key, customer_id as cluster from identity.member)")
     change(con, records)
-    second, partial, partial_wall = measured(lambda: resolve(con, settings))
+    second, night = measured(lambda: resolve(con, settings))
     con.execute("create temp table after_a_night as select person_key, customer_id from identity.member")
+    text = keep(
+        records,
+        {
+            "customers": first.customers,
+            "full": asdict(full),
+            "night": asdict(night),
+            "peak_gb": round(peak, 2),
+            "quality": str(found),
+        },
+    )
     with capsys.disabled():
-        sys.stdout.write(
-            f"\n{first.records:,} records, {first.customers:,} customers: {full:.0f} CPU s, {full_wall:.0f} s, "
-            f"peak memory {peak:.1f} GB\n  {found}\n"
-            f"  {second.delta:,} changed: {partial:.1f} CPU s, {partial_wall:.1f} s, {partial / full:.1%}\n"
-        )
+        sys.stdout.write(f"\n{text}\n{records:,} records: {found}\n")
     resolve(con, settings, full=True)
     moved = con.execute("""
         select count(*)
