@@ -92,6 +92,9 @@ def resolve(
         RecordIdError: Two keys of records have one hash; one of the two must be renamed in its source.
     """
     state.ensure_schema(con)
+    # No step goes by the order of rows, and keeping it doubles what writing them costs.
+    kept = con.execute("select current_setting('preserve_insertion_order')").fetchall()[0][0]
+    con.execute("set preserve_insertion_order = false")
     try:
         return _resolve(
             con,
@@ -103,6 +106,7 @@ def resolve(
             full,
         )
     finally:
+        con.execute(f"set preserve_insertion_order = {kept}")
         _drop_temporary(con)
 
 
