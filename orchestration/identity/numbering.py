@@ -48,7 +48,10 @@ class Plan:
 def plan_of(region: str) -> Plan | None:
     """The plan of a country (ISO 3166 alpha-2); None where it settles no number."""
     plan = PhoneMetadata.metadata_for_region(region, None)
-    if plan is None or phonenumbers.region_code_for_country_code(plan.country_code) != region or not _is_plain(plan):
+    if plan is None or plan.country_code is None or not _is_plain(plan):
+        return None
+    # Of countries that share a code, only the first one's numbers are known by its own plan.
+    if phonenumbers.region_code_for_country_code(plan.country_code) != region:
         return None
     code = str(plan.country_code)
     dialled = f"regexp_full_match(text, '[0-9]+') and not starts_with(text, '{code}')"
