@@ -71,6 +71,7 @@ def begin(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> boo
         False when it must be built anew. That is remembered until it has been: what a build that did not end has
         left may stand on one basis or the other.
     """
+    forget_findings(con)  # a build that does not end, or of some models only, changes marts as well
     row = con.execute("select basis from ops.builds where stage = ?", [stage]).fetchone()
     if row is not None and row[0] == _basis(con, settings):
         return True
@@ -119,5 +120,5 @@ def find(con: duckdb.DuckDBPyConnection, name: str, depends_on: object, work_out
 
 
 def forget_findings(con: duckdb.DuckDBPyConnection) -> None:
-    """Let the next run read the marts again: somebody may have changed them by hand."""
+    """Let the next run read the marts again: they are about to be changed, by a stage or by hand."""
     con.execute("delete from ops.findings")

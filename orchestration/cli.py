@@ -164,13 +164,10 @@ def _dbt(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     with run_lock(settings.home):
-        with writing(settings):
-            pass  # the bookkeeping tables that models read must exist
-        prepare(settings)
-        is_done = command(settings, options.arguments)
-        with writing(settings) as con:
+        with writing(settings) as con:  # which makes the bookkeeping tables that models read
             builds.forget_findings(con)
-    return 0 if is_done else 1
+        prepare(settings)
+        return 0 if command(settings, options.arguments) else 1
 
 
 def _query(options: argparse.Namespace) -> int:

@@ -115,9 +115,9 @@ def _run(
     with progress(stage, "dbt models and tests") as piece:
         with writing(settings) as con:
             refuse_held(con, settings)
-            unchanged = builds.is_up_to_date(con, settings, stage)
+            unchanged = builds.is_up_to_date(con, settings, stage) and not context.is_subset
             follows = unchanged or builds.begin(con, settings, stage)
-        if unchanged and not context.is_subset:
+        if unchanged:
             piece.note = "nothing new"
             yield from _unchanged(context)
             return

@@ -5,6 +5,12 @@ from itertools import count
 import pytest
 
 from orchestration import builds
+from orchestration.stages import MODEL
+
+CONFIG = """
+sources:
+  - {name: demo, kind: demo, customers: 1000}
+"""
 
 
 @pytest.fixture
@@ -32,6 +38,12 @@ def test_marts_that_were_built_again_are_read_again(warehouse, marts):
 def test_another_question_reads_the_marts(marts):
     marts()
     assert marts("another suite") == {"look": 2}
+
+
+def test_a_build_that_did_not_end_may_have_changed_marts(warehouse, marts, write_config):
+    marts()
+    builds.begin(warehouse, write_config(CONFIG), MODEL)
+    assert marts() == {"look": 2}
 
 
 def test_marts_that_somebody_may_have_changed_by_hand_are_read_again(warehouse, marts):
