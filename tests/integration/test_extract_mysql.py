@@ -17,7 +17,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from shop import Shop, free_port
+from loaded_table import Shop, free_port
 
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError

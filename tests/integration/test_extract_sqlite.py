@@ -5,15 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
+from loaded_table import Loaded
 
-from orchestration.guard import guard_table
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
-from orchestration.sources.extract import Extracted, extract_table
 
 CONFIG = """
     sources:
@@ -33,32 +31,18 @@ CONFIG = """
 """
 
 
-class Crm:
-    """A database, and the warehouse it is loaded into."""
+class Crm(Loaded):
+    """The people of a CRM."""
 
     def __init__(self, path: Path, con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-        self.path, self.con, self.settings = path, con, settings
-        self._loads = 0
+        super().__init__(con, settings)
+        self.path = path
 
     def change(self, *statements: str) -> None:
         with sqlite3.connect(self.path) as database:
             for statement in statements:
                 database.execute(statement)
         database.close()
-
-    def load(self) -> Extracted:
-        self._loads += 1
-        (table,) = self.settings.tables()
-        extracted = extract_table(self.con, self.settings, table, f"load{self._loads}")
-        verdict = guard_table(self.con, self.settings, table, extracted)
-        assert verdict.status != "held", verdict.reason
-        assert verdict.extracted == verdict.promoted + verdict.quarantined + verdict.deduplicated
-        return extracted
-
-    def live(self, columns: str) -> list[tuple[Any, ...]]:
-        return self.con.execute(
-            f"select {columns} from raw_crm.people where _deleted_at is null order by _key"
-        ).fetchall()
 
 
 @pytest.fixture
