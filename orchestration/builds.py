@@ -1,9 +1,10 @@
 """What a stage was last built from, so that a run with nothing new does nothing and can say so.
 
 A stage is up to date when its fingerprint (code, models, configuration, loads, identities) is the one it
-was last built with. Models that follow the loads are built anew from the first row when their basis (code, models,
-configuration, shape of the raw tables) is another one; else they take in the loads that `ops.built_loads` does not
-name. All of it lives in the warehouse it describes.
+was last built with. Its models are built anew from the first row when their basis (code, models, configuration, shape
+of the raw tables, what few rows say of all others) is another one; else they follow the loads that `ops.built_loads`
+does not name for the stage, entities by the loads themselves and what is made of entities by the records and customers
+that these touch. All of it lives in the warehouse it describes.
 """
 
 from __future__ import annotations
@@ -45,17 +46,42 @@ def fingerprint(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) 
     counted = "true" if stage == MODEL else "status in ('promoted', 'released')"
     loads = con.execute(f"select count(*), max(finished_at) from ops.loads where {counted}").fetchone()
     moving_day = utc_now().date() if settings.reporting.as_of == "now" else ""
-    return hashlib.sha256(repr((stage, _basis(con, settings), loads, moving_day)).encode()).hexdigest()
+    return hashlib.sha256(repr((stage, _basis(con, settings, UNIFY), loads, moving_day)).encode()).hexdigest()
 
 
-def _basis(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+REFERENCES = {
+    "intermediate.int_agent__unioned": "agent_key, is_bot",
+    "intermediate.int_product__unioned": "product_key, product_line, unit_cost, currency",
+    "intermediate.int_survey__unioned": "survey_key, name, kind, channel",
+    "intermediate.int_question__unioned": (
+        "question_key, survey_key, metric, scale_min, scale_max, polarity, top_box_min"
+    ),
+    "sentiment.model": "language, scorer",
+}
+"""Small relations of which any row may tell of any customer, and what they tell, by relation."""
+
+
+def _basis(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> str:
     """A hash of everything but the loads; a raw column that became wider reads otherwise in old rows too."""
     shape = con.execute(
         "select schema_name, table_name, column_name, data_type from duckdb_columns() "
         "where database_name = current_database() and starts_with(schema_name, 'raw_') order by all"
     ).fetchall()
-    parts = (_code_fingerprint(), project_fingerprint(settings), settings.model_dump_json(), shape)
+    parts: list[object] = [_code_fingerprint(), project_fingerprint(settings), settings.model_dump_json(), shape]
+    if stage == MODEL:
+        parts += [_content(con, relation, columns) for relation, columns in REFERENCES.items()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _content(con: duckdb.DuckDBPyConnection, relation: str, columns: str) -> tuple[object, ...] | None:
+    """Rows of a relation, whatever their order, as their number and a sum of hashes; None where it is missing."""
+    schema, name = relation.split(".")
+    known = con.execute(
+        "select 1 from duckdb_tables() where schema_name = $schema and table_name = $name union all "
+        "select 1 from duckdb_views() where schema_name = $schema and view_name = $name",
+        {"schema": schema, "name": name},
+    ).fetchone()
+    return con.execute(f"select count(*), sum(hash({columns})) from {relation}").fetchone() if known else None
 
 
 def is_up_to_date(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> bool:
@@ -65,7 +91,7 @@ def is_up_to_date(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str
 
 
 def begin(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> bool:
-    """Find out whether a stage can follow the loads since it was last built.
+    """Find out whether a stage can follow what changed since it was last built.
 
     Returns:
         False when it must be built anew. That is remembered until it has been: what a build that did not end has
@@ -73,7 +99,7 @@ def begin(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> boo
     """
     forget_findings(con)  # a build that does not end, or of some models only, changes marts as well
     row = con.execute("select basis from ops.builds where stage = ?", [stage]).fetchone()
-    if row is not None and row[0] == _basis(con, settings):
+    if row is not None and row[0] == _basis(con, settings, stage):
         return True
     con.execute("delete from ops.builds where stage = ?", [stage])
     return False
@@ -81,20 +107,42 @@ def begin(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> boo
 
 def record(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> None:
     """Book that the stage now stands on what is there."""
+    if stage == MODEL:
+        # What it stands on is what UNIFY has made of the loads.
+        seen = "select load_id, source, table_name from ops.built_loads where stage = 'unify'"
+        as_of = con.execute("select as_of_at from intermediate.int_as_of__resolved").fetchone()
+        con.execute("delete from ops.removed_records")
+    else:
+        seen = "select load_id, source, table_name from ops.loads where status in ('promoted', 'released')"
+        as_of = None
     con.execute(
-        "insert or replace into ops.builds (stage, fingerprint, built_at, basis) values (?, ?, ?, ?)",
-        [stage, fingerprint(con, settings, stage), utc_now(), _basis(con, settings)],
+        "insert or replace into ops.builds (stage, fingerprint, built_at, basis, as_of_at) values (?, ?, ?, ?, ?)",
+        [
+            stage,
+            fingerprint(con, settings, stage),
+            utc_now(),
+            _basis(con, settings, stage),
+            as_of[0] if as_of else None,
+        ],
     )
-    if stage == UNIFY:
+    if stage in (UNIFY, MODEL):
         con.execute(
-            "insert into ops.built_loads select load_id, source, table_name from ops.loads "
-            "where status in ('promoted', 'released') except select * from ops.built_loads"
+            f"insert into ops.built_loads (load_id, source, table_name, stage) select *, $stage from ({seen}) "
+            "except select load_id, source, table_name, stage from ops.built_loads",
+            {"stage": stage},
         )
 
 
 def forget(con: duckdb.DuckDBPyConnection) -> None:
-    """Let the next run build every stage anew: something changed that the fingerprints do not cover."""
-    con.execute("delete from ops.builds")
+    """Let the next run look at every stage again: something changed that the fingerprints do not cover."""
+    con.execute("update ops.builds set fingerprint = ''")
+
+
+def forget_models(con: duckdb.DuckDBPyConnection) -> None:
+    """Let the next run build and publish the marts anew: some of them, and not all, are about to be built."""
+    forget_findings(con)
+    con.execute("delete from ops.builds where stage = ?", [MODEL])
+    con.execute("insert into ops.touched_owners values (null)")
 
 
 def find(con: duckdb.DuckDBPyConnection, name: str, depends_on: object, work_out: Callable[[], Finding]) -> Finding:

@@ -158,6 +158,10 @@ def _ui(options: argparse.Namespace) -> int:
     os.execv(dagster, [str(dagster), *arguments])  # noqa: S606
 
 
+_CHANGES_MODELS = frozenset({"build", "run", "run-operation", "retry", "clone"})
+"""Commands of dbt that may change marts."""
+
+
 def _dbt(options: argparse.Namespace) -> int:
     from orchestration import builds
     from orchestration.transform import command, prepare
@@ -165,7 +169,8 @@ def _dbt(options: argparse.Namespace) -> int:
     settings = load_settings()
     with run_lock(settings.home):
         with writing(settings) as con:  # which makes the bookkeeping tables that models read
-            builds.forget_findings(con)
+            if _CHANGES_MODELS.intersection(options.arguments):
+                builds.forget_models(con)
         prepare(settings)
         return 0 if command(settings, options.arguments) else 1
 

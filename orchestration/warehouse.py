@@ -96,6 +96,7 @@ create table if not exists ops.builds (
     primary key (stage)
 );
 alter table ops.builds add column if not exists basis text;
+alter table ops.builds add column if not exists as_of_at timestamp;
 create table if not exists ops.findings (
     name text not null,
     basis text not null,
@@ -106,6 +107,14 @@ create table if not exists ops.built_loads (
     load_id text not null,
     source text not null,
     table_name text not null
+);
+alter table ops.built_loads add column if not exists stage text default 'unify';
+create table if not exists ops.removed_records (
+    entity text not null,
+    record_key text not null
+);
+create table if not exists ops.touched_owners (
+    owner text
 );
 create table if not exists ops.decisions (
     decided_at timestamp not null,

@@ -424,7 +424,7 @@ def _collect_histories(con: duckdb.DuckDBPyConnection, currency: str, end: date 
         select
             customer_id,
             ordered_date,
-            sum(amount) filter (where currency = $currency)::double as amount,
+            sum(amount) filter (where currency = $currency) as amount,
             min(ordered_date) over (partition by customer_id) as first_date,
         from marts.fct_order
         where is_revenue and customer_id is not null and ordered_date <= $end
@@ -441,7 +441,9 @@ def _collect_histories(con: duckdb.DuckDBPyConnection, currency: str, end: date 
             date_diff('day', first_date, max(ordered_date)) / 7.0::double as t_x,
             date_diff('day', first_date, $end::date) / 7.0::double as age,
             count(amount) filter (where ordered_date > first_date)::double as valued,
-            avg(amount) filter (where ordered_date > first_date) as mean,
+            -- Of an exact sum, which no order of the rows changes.
+            sum(amount) filter (where ordered_date > first_date)::double
+            / nullif(count(amount) filter (where ordered_date > first_date), 0) as mean,
         from clv_day
         group by customer_id, first_date
         order by customer_id

@@ -117,6 +117,8 @@ def _run(
             refuse_held(con, settings)
             unchanged = builds.is_up_to_date(con, settings, stage) and not context.is_subset
             follows = unchanged or builds.begin(con, settings, stage)
+            if context.is_subset:
+                builds.forget_models(con)
         if unchanged:
             piece.note = "nothing new"
             yield from _unchanged(context)

@@ -190,7 +190,7 @@ def _following(entity: Entity, tables: Mapping[str, list[str]]) -> str:
         f"    unique_key='{entity.key_name}',\n"
         "    on_schema_change='fail',\n"
         '    post_hook="{{ delete_outdated_records() }}",\n'
-        f"    meta={{'tables': {_literal(tables)}}}\n"
+        f"    meta={{'entity': '{entity.name}', 'tables': {_literal(tables)}}}\n"
         ") }}\n\n"
         "{%- set loads = new_loads() %}\n"
     )

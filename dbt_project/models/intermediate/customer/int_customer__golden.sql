@@ -1,11 +1,18 @@
 {#- A table: the customer dimension, the orders' region and the customer view read it. -#}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}}
+) }}
 
 {#- Attributes that are one text each; name and birth date are more. -#}
 {%- set texts = ['gender', 'city', 'region', 'country', 'segment', 'language', 'account_key'] %}
 
 with person_links as (
-    select * from {{ ref('int_person__resolved') }}
+    select *
+    from {{ ref('int_person__resolved') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 persons as (
@@ -13,7 +20,9 @@ persons as (
 ),
 
 survived as (
-    select * from {{ ref('int_customer_value__survived') }}
+    select *
+    from {{ ref('int_customer_value__survived') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 counted as (

@@ -62,7 +62,8 @@ contractual as (
         customer_id,
         'contractual' as kind,
         min(started_date) as started_date,
-        case when count(*) = count(ended_date) then max(ended_date) end as ended_date
+        case when count(*) = count(ended_date) then max(ended_date) end as ended_date,
+        cast(null as date) as silence_limit_date
     from subscription_numbered
     group by customer_id, span_number
 ),
@@ -141,7 +142,8 @@ noncontractual as (
         order_spans.started_date,
         case
             when order_spans.silence_limit_date <= as_of.as_of_date then order_spans.silence_limit_date
-        end as ended_date
+        end as ended_date,
+        order_spans.silence_limit_date
     from order_spans
     cross join as_of
 ),
@@ -158,7 +160,8 @@ spanned as (
         customer_id,
         kind,
         started_date,
-        ended_date
+        ended_date,
+        silence_limit_date
     from spans
 )
 

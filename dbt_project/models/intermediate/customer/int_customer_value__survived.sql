@@ -1,5 +1,10 @@
 {#- A table: the golden record and the mart of its provenance read it. -#}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}}
+) }}
 
 {#- The known value of each attribute, as text. The parts of a name follow its full form. -#}
 {%- set attributes = {
@@ -18,7 +23,9 @@
 {%- set strategies = survivorship() %}
 
 with person_links as (
-    select * from {{ ref('int_person__resolved') }}
+    select *
+    from {{ ref('int_person__resolved') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 persons as (

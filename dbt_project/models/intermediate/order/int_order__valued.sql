@@ -1,12 +1,21 @@
 {#- A table: facts and the activity spans read it. -#}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'order', 'column': 'order_key'}}
+) }}
 
 with orders as (
-    select * from {{ ref('int_order__unioned') }}
+    select *
+    from {{ ref('int_order__unioned') }}
+    where {{ is_touched('order_key') }}
 ),
 
 order_lines as (
-    select * from {{ ref('int_order_line__valued') }}
+    select *
+    from {{ ref('int_order_line__valued') }}
+    where {{ is_touched('order_key') }}
 ),
 
 persons as (

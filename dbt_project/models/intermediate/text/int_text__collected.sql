@@ -1,5 +1,15 @@
+{#- A table that follows the loads: telling languages apart is work, and several models read it. -#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    on_schema_change='fail',
+    pre_hook="{{ delete_unseen_texts() }}"
+) }}
+
 with responses as (
-    select * from {{ ref('int_response__unioned') }}
+    select *
+    from {{ ref('int_response__unioned') }}
+    where {{ is_unseen('response') }}
 ),
 
 scores as (
@@ -7,11 +17,15 @@ scores as (
 ),
 
 ticket_events as (
-    select * from {{ ref('int_ticket_event__unioned') }}
+    select *
+    from {{ ref('int_ticket_event__unioned') }}
+    where {{ is_unseen('ticket_event') }}
 ),
 
 mentions as (
-    select * from {{ ref('int_mention__unioned') }}
+    select *
+    from {{ ref('int_mention__unioned') }}
+    where {{ is_unseen('mention') }}
 ),
 
 texts as (

@@ -1,5 +1,10 @@
 {#- A table: replies, moves and status intervals each read it. -#}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'ticket', 'column': 'ticket_key', 'has_customers': false}}
+) }}
 
 with ticket_events as (
     select
@@ -7,6 +12,7 @@ with ticket_events as (
         -- A column of its own: a condition on one side only would have every event compared with every agent.
         case when actor_type in ('agent', 'bot') then source || ':' || actor_id end as agent_key
     from {{ ref('int_ticket_event__unioned') }}
+    where {{ is_touched('ticket_key') }}
 ),
 
 agents as (

@@ -1,9 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}, 'owner': 'customer_id'}
+) }}
+
 with customers as (
-    select * from {{ ref('int_customer__golden') }}
+    select *
+    from {{ ref('int_customer__golden') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 interactions as (
-    select * from {{ ref('fct_interaction') }}
+    select *
+    from {{ ref('fct_interaction') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 traces as (

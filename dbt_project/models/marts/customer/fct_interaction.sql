@@ -1,17 +1,30 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}, 'owner': 'customer_id'}
+) }}
+
 with as_of as (
     select * from {{ ref('int_as_of__resolved') }}
 ),
 
 persons as (
-    select * from {{ ref('int_person__resolved') }}
+    select *
+    from {{ ref('int_person__resolved') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 orders as (
-    select * from {{ ref('fct_order') }}
+    select *
+    from {{ ref('fct_order') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 tickets as (
-    select * from {{ ref('fct_ticket') }}
+    select *
+    from {{ ref('fct_ticket') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 ticket_events as (
@@ -19,11 +32,15 @@ ticket_events as (
 ),
 
 invitations as (
-    select * from {{ ref('fct_survey_invitation') }}
+    select *
+    from {{ ref('fct_survey_invitation') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 responses as (
-    select * from {{ ref('fct_survey_response') }}
+    select *
+    from {{ ref('fct_survey_response') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 message_feelings as (
@@ -33,11 +50,15 @@ message_feelings as (
 ),
 
 mentions as (
-    select * from {{ ref('fct_mention') }}
+    select *
+    from {{ ref('fct_mention') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 sessions as (
-    select * from {{ ref('fct_web_session') }}
+    select *
+    from {{ ref('fct_web_session') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 campaign_touches as (
@@ -57,7 +78,9 @@ opportunities as (
 ),
 
 stage_events as (
-    select * from {{ ref('fct_opportunity_stage_event') }}
+    select *
+    from {{ ref('fct_opportunity_stage_event') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 loyalty_events as (
@@ -65,7 +88,9 @@ loyalty_events as (
 ),
 
 subscriptions as (
-    select * from {{ ref('fct_subscription') }}
+    select *
+    from {{ ref('fct_subscription') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 consents as (

@@ -1,33 +1,56 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}, 'owner': 'customer_id'}
+) }}
+
 with customers as (
-    select * from {{ ref('dim_customer') }}
+    select *
+    from {{ ref('dim_customer') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 orders as (
-    select * from {{ ref('fct_order') }}
+    select *
+    from {{ ref('fct_order') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 tickets as (
-    select * from {{ ref('fct_ticket') }}
+    select *
+    from {{ ref('fct_ticket') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 status_intervals as (
-    select * from {{ ref('fct_ticket_status_interval') }}
+    select *
+    from {{ ref('fct_ticket_status_interval') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 responses as (
-    select * from {{ ref('fct_survey_response') }}
+    select *
+    from {{ ref('fct_survey_response') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 mentions as (
-    select * from {{ ref('fct_mention') }}
+    select *
+    from {{ ref('fct_mention') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 subscriptions as (
-    select * from {{ ref('fct_subscription') }}
+    select *
+    from {{ ref('fct_subscription') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 spans as (
-    select * from {{ ref('int_customer_activity__spanned') }}
+    select *
+    from {{ ref('int_customer_activity__spanned') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 as_of as (

@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}, 'owner': 'customer_id'}
+) }}
+
 {#- Stages of a path written out; later ones end in an ellipsis. Longer paths are each customer's own. -#}
 {%- set longest_path = 8 %}
 
@@ -6,7 +13,9 @@ with interactions as (
 ),
 
 responses as (
-    select * from {{ ref('fct_survey_response') }}
+    select *
+    from {{ ref('fct_survey_response') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 as_of as (
@@ -30,7 +39,7 @@ steps as (
         ) as is_new_journey,
         lag(journey_stage) over steps_of_customer as previous_stage
     from interactions
-    where direction = 'inbound'
+    where direction = 'inbound' and {{ is_touched('customer_id') }}
     window steps_of_customer as (
         partition by customer_id
         order by occurred_at, interaction_key

@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'opportunity', 'column': 'opportunity_key'}, 'owner': 'coalesce(customer_id, opportunity_key)'}
+) }}
+
 with opportunities as (
-    select * from {{ ref('int_opportunity__unioned') }}
+    select *
+    from {{ ref('int_opportunity__unioned') }}
+    where {{ is_touched('opportunity_key') }}
 ),
 
 persons as (
@@ -7,7 +16,9 @@ persons as (
 ),
 
 stage_events as (
-    select * from {{ ref('int_opportunity_stage_event__unioned') }}
+    select *
+    from {{ ref('int_opportunity_stage_event__unioned') }}
+    where {{ is_touched('opportunity_key') }}
 ),
 
 -- Some sources state the outcome only as a stage: leads in one file, won deals in another.

@@ -1,9 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'opportunity', 'column': 'opportunity_key'}, 'owner': 'coalesce(customer_id, opportunity_key)'}
+) }}
+
 with stage_events as (
-    select * from {{ ref('int_opportunity_stage_event__unioned') }}
+    select *
+    from {{ ref('int_opportunity_stage_event__unioned') }}
+    where {{ is_touched('opportunity_key') }}
 ),
 
 opportunities as (
-    select * from {{ ref('int_opportunity__unioned') }}
+    select *
+    from {{ ref('int_opportunity__unioned') }}
+    where {{ is_touched('opportunity_key') }}
 ),
 
 persons as (

@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'order', 'column': 'order_key'}, 'owner': 'coalesce(customer_id, order_key)'}
+) }}
+
 with orders as (
-    select * from {{ ref('int_order__valued') }}
+    select *
+    from {{ ref('int_order__valued') }}
+    where {{ is_touched('order_key') }}
 ),
 
 customers as (

@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'mention', 'column': 'mention_key'}, 'owner': 'coalesce(customer_id, mention_key)'}
+) }}
+
 with mentions as (
-    select * from {{ ref('int_mention__unioned') }}
+    select *
+    from {{ ref('int_mention__unioned') }}
+    where {{ is_touched('mention_key') }}
 ),
 
 persons as (
@@ -9,7 +18,7 @@ persons as (
 feelings as (
     select *
     from {{ ref('int_text__felt') }}
-    where entity = 'mention'
+    where entity = 'mention' and {{ is_touched('record_key') }}
 ),
 
 final as (

@@ -1,9 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'ticket', 'column': 'ticket_key'}, 'owner': 'coalesce(customer_id, ticket_key)'}
+) }}
+
 with ticket_events as (
-    select * from {{ ref('int_ticket_event__ordered') }}
+    select *
+    from {{ ref('int_ticket_event__ordered') }}
+    where {{ is_touched('ticket_key') }}
 ),
 
 tickets as (
-    select * from {{ ref('int_ticket__unioned') }}
+    select *
+    from {{ ref('int_ticket__unioned') }}
+    where {{ is_touched('ticket_key') }}
 ),
 
 resolutions as (

@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'invitation', 'column': 'invitation_key'}, 'owner': 'coalesce(customer_id, invitation_key)'}
+) }}
+
 with invitations as (
-    select * from {{ ref('int_invitation__unioned') }}
+    select *
+    from {{ ref('int_invitation__unioned') }}
+    where {{ is_touched('invitation_key') }}
 ),
 
 surveys as (

@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'response', 'column': 'response_key'}, 'owner': 'coalesce(customer_id, response_key)'}
+) }}
+
 with responses as (
-    select * from {{ ref('int_response__unioned') }}
+    select *
+    from {{ ref('int_response__unioned') }}
+    where {{ is_touched('response_key') }}
 ),
 
 invitations as (
@@ -7,13 +16,15 @@ invitations as (
 ),
 
 scores as (
-    select * from {{ ref('int_response__scored') }}
+    select *
+    from {{ ref('int_response__scored') }}
+    where {{ is_touched('response_key') }}
 ),
 
 feelings as (
     select *
     from {{ ref('int_text__felt') }}
-    where entity = 'response'
+    where entity = 'response' and {{ is_touched('record_key') }}
 ),
 
 tickets as (

@@ -1,5 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'entity': 'web_session', 'column': 'web_session_key'}, 'owner': 'coalesce(customer_id, web_session_key)'}
+) }}
+
 with sessions as (
-    select * from {{ ref('int_web_session__unioned') }}
+    select *
+    from {{ ref('int_web_session__unioned') }}
+    where {{ is_touched('web_session_key') }}
 ),
 
 persons as (
