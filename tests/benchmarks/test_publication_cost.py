@@ -17,7 +17,7 @@ from orchestration.publication import MartColumn, MartSpec, publish
 from orchestration.settings import Publish, Settings
 from orchestration.warehouse import BOOKKEEPING
 
-OWNERS = int(os.environ.get("CEM_BENCH_OWNERS", "50000"))
+OWNERS = int(os.environ.get("CEM_BENCH_OWNERS", "20000"))
 ROWS = """
 select
     'e' || i as event_key, 'c' || i % {owners} as customer_id, 'person' || i % {owners} || '@x.org' as email,
