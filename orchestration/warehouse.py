@@ -132,6 +132,18 @@ create table if not exists ops.publications (
     published_at timestamp not null,
     row_count bigint not null
 );
+create table if not exists ops.published_file (
+    fingerprint text not null,
+    basis text not null,
+    whole_version bigint not null,
+    whole_bytes bigint not null,
+    tables json not null
+);
+create table if not exists ops.published_owners (
+    mart text not null,
+    owner ubigint not null,
+    content ubigint not null
+);
 create table if not exists quarantine.rows (
     load_id text not null,
     source text not null,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestration.builds import find
-from orchestration.publication.masking import literal, quoted
+from orchestration.publication.masking import literal, masked_columns, quoted
 from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationError
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Content:
         tables: Marts to copy.
         views: Marts to recreate as views, each after those it reads.
         types: DuckDB type by column, by mart.
+        columns: The columns of each of `tables` as readers may see them, as SQL.
         portable: The queries of `views`.
         load_summary: Query of the load summary.
         summary: Rows of the load summary, as text: what `fingerprint` needs of it.
@@ -110,18 +111,20 @@ class Content:
     tables: tuple[MartSpec, ...]
     views: tuple[MartSpec, ...]
     types: Mapping[str, dict[str, str]]
+    columns: Mapping[str, str]
     portable: Mapping[str, PortableView]
     load_summary: str
     summary: str
     as_of: tuple[Any, Any]
 
 
-def read_content(con: duckdb.DuckDBPyConnection, marts: Sequence[MartSpec]) -> Content:
+def read_content(con: duckdb.DuckDBPyConnection, marts: Sequence[MartSpec], *, is_masked: bool) -> Content:
     """Find the marts in the warehouse and decide how each is published.
 
     Args:
         con: The warehouse.
         marts: The public marts.
+        is_masked: Whether personal data is masked.
 
     Raises:
         PublicationError: A mart is not in the warehouse, or has columns nobody described.
@@ -132,10 +135,15 @@ def read_content(con: duckdb.DuckDBPyConnection, marts: Sequence[MartSpec]) -> C
     views = _in_order(marts, portable)
     load_summary = _load_summary(con)
     summary = con.execute(load_summary).fetchall()
+    tables = tuple(spec for spec in marts if spec not in views)
     return Content(
-        tables=tuple(spec for spec in marts if spec not in views),
+        tables=tables,
         views=views,
         types={spec.name: types[spec.name] for spec in marts},
+        columns={
+            spec.name: masked_columns(spec, types[spec.name]) if is_masked else plain_columns(types[spec.name])
+            for spec in tables
+        },
         portable={spec.name: portable[spec.name] for spec in views},
         load_summary=load_summary,
         summary=json.dumps(summary, default=str),
@@ -143,32 +151,56 @@ def read_content(con: duckdb.DuckDBPyConnection, marts: Sequence[MartSpec]) -> C
     )
 
 
-def fingerprint(con: duckdb.DuckDBPyConnection, content: Content, circumstances: Mapping[str, Any], key: bytes) -> str:
-    """One hash over everything a publication would hold: equal hashes, nothing to publish.
+def table_hashes(con: duckdb.DuckDBPyConnection, content: Content) -> dict[str, list[str]]:
+    """What each table holds: its row count and two order-free sums over hashes of its rows, and its columns.
 
-    Each table goes in as its row count and two order-free sums over hashes of its rows (one sum would miss
-    some pairs of changes). The whole is keyed, since the hash of a short table is a guess away from its rows.
+    One sum would miss some pairs of changes.
+    """
+    return find(
+        con,
+        "content of the marts",
+        {spec.name: content.types[spec.name] for spec in content.tables},
+        lambda: {spec.name: _row_hashes(con, spec, content.types[spec.name]) for spec in content.tables},
+    )
+
+
+def basis(content: Content, circumstances: Mapping[str, Any], key: bytes) -> str:
+    """One hash over how the marts are published, whatever is in them: what all rows of a file have in common.
 
     Args:
-        con: The warehouse.
         content: What would be published.
         circumstances: All else that shows in the files, such as whether personal data is masked.
         key: Key of the published hashes; another key makes another publication.
     """
-    parts = {
-        "format": FORMAT,
-        "circumstances": dict(circumstances),
-        "tables": find(
-            con,
-            "content of the marts",
-            {spec.name: content.types[spec.name] for spec in content.tables},
-            lambda: {spec.name: _row_hashes(con, spec, content.types[spec.name]) for spec in content.tables},
-        ),
-        "views": {name: view.select for name, view in content.portable.items()},
-        "documentation": [_documentation(spec) for spec in (*content.tables, *content.views)],
-        "summary": content.summary,
-        "as_of": [str(part) for part in content.as_of],
-    }
+    return _keyed(
+        {
+            "format": FORMAT,
+            "circumstances": dict(circumstances),
+            "columns": dict(content.columns),
+            "types": dict(content.types),
+            "views": {name: view.select for name, view in content.portable.items()},
+            "documentation": [_documentation(spec) for spec in (*content.tables, *content.views)],
+        },
+        key,
+    )
+
+
+def fingerprint(content: Content, basis: str, hashes: Mapping[str, Sequence[str]], key: bytes) -> str:
+    """One hash over everything a publication would hold: equal hashes, nothing to publish.
+
+    It is keyed, since the hash of a short table is a guess away from its rows.
+
+    Args:
+        content: What would be published.
+        basis: How (`basis`).
+        hashes: What each table holds (`table_hashes`).
+        key: Key of the published hashes.
+    """
+    as_of = [str(part) for part in content.as_of]
+    return _keyed({"basis": basis, "tables": dict(hashes), "summary": content.summary, "as_of": as_of}, key)
+
+
+def _keyed(parts: Mapping[str, Any], key: bytes) -> str:
     return hmac.new(key, json.dumps(parts, sort_keys=True).encode(), "sha256").hexdigest()
 
 
@@ -182,7 +214,7 @@ def estimated_bytes(con: duckdb.DuckDBPyConnection, content: Content) -> int:
         if spec.kind == "view":
             continue
         found = con.execute(
-            "select distinct block_id from pragma_storage_info(?) where persistent", [_relation(spec)]
+            "select distinct block_id from pragma_storage_info(?) where persistent", [relation(spec)]
         ).fetchall()
         blocks.update(row[0] for row in found)
     size = con.execute(
@@ -257,9 +289,8 @@ def _as_of(con: duckdb.DuckDBPyConnection) -> tuple[Any, Any]:
 
 
 def _row_hashes(con: duckdb.DuckDBPyConnection, spec: MartSpec, types: Mapping[str, str]) -> list[str]:
-    columns = ", ".join(quoted(column) for column in types)
     row = con.execute(
-        f"with hashed as (select hash({columns}) as h from {_relation(spec)}) "
+        f"with hashed as (select hash({plain_columns(types)}) as h from {relation(spec)}) "
         "select count(*)::text, sum(h)::text, bit_xor(h)::text from hashed"
     ).fetchone()
     return [*map(str, row or ()), *(f"{column} {sql_type}" for column, sql_type in types.items())]
@@ -267,11 +298,17 @@ def _row_hashes(con: duckdb.DuckDBPyConnection, spec: MartSpec, types: Mapping[s
 
 def _documentation(spec: MartSpec) -> list[Any]:
     columns = [[column.name, column.description, column.personal] for column in spec.columns]
-    return [spec.name, spec.kind, spec.description, columns]
+    return [spec.name, spec.kind, spec.owner, spec.description, columns]
 
 
-def _relation(spec: MartSpec) -> str:
+def relation(spec: MartSpec) -> str:
+    """The mart in the warehouse, as SQL."""
     return f"{quoted(spec.schema)}.{quoted(spec.name)}"
+
+
+def plain_columns(types: Mapping[str, str]) -> str:
+    """Columns as they are, as SQL."""
+    return ", ".join(quoted(column) for column in types)
 
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|\w+)'

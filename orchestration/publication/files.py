@@ -120,6 +120,14 @@ def copy_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(old, new)
 
 
+def link_file(source: Path, target: Path) -> None:
+    """Give a finished file a second name; a copy of it where the file system has no hard links."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copy_file(source, target)
+
+
 def switch_file(draft: Path, target: Path) -> None:
     """Put a finished file in place of the one readers open. Whoever has the old one open keeps it."""
     sync(draft)

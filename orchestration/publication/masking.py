@@ -125,8 +125,14 @@ def masked_select(spec: MartSpec, types: dict[str, str], relation: str) -> str:
         types: DuckDB type by column, in the order of the columns.
         relation: What to read from.
     """
-    expressions = [f"{masked(column, sql_type, spec, types)} as {quoted(column)}" for column, sql_type in types.items()]
-    return f"select {', '.join(expressions)} from {relation}"
+    return f"select {masked_columns(spec, types)} from {relation}"
+
+
+def masked_columns(spec: MartSpec, types: dict[str, str]) -> str:
+    """SQL of all columns of a mart as its readers may see them, under their names."""
+    return ", ".join(
+        f"{masked(column, sql_type, spec, types)} as {quoted(column)}" for column, sql_type in types.items()
+    )
 
 
 def masked(column: str, sql_type: str, spec: MartSpec, types: dict[str, str]) -> str:

@@ -54,6 +54,8 @@ class MartSpec:
             it is personal.
         description: What readers are told about it, beginning with its grain.
         kind: Whether readers get a table, or a view over other public marts.
+        owner: SQL expression over its published columns that says whose a row is, such as the customer's id; its
+            rows are replaced by owner when some changed. None when it is written whole.
         schema: Schema in the warehouse and in the published file.
     """
 
@@ -61,6 +63,7 @@ class MartSpec:
     columns: tuple[MartColumn, ...]
     description: str = ""
     kind: Literal["table", "view"] = "table"
+    owner: str | None = None
     schema: str = MARTS_SCHEMA
 
     @property
@@ -112,6 +115,7 @@ def _from_node(node: Mapping[str, Any]) -> MartSpec:
         name=node.get("alias") or node["name"],
         description=_one_line(node.get("description")),
         kind="view" if node["config"].get("materialized") == "view" else "table",
+        owner=_meta(node).get("owner"),
         columns=tuple(
             MartColumn(column["name"], _one_line(column.get("description")), _personal_class(column))
             for column in node["columns"].values()
@@ -120,10 +124,13 @@ def _from_node(node: Mapping[str, Any]) -> MartSpec:
 
 
 def _personal_class(column: Mapping[str, Any]) -> str | None:
-    """A column's class, from `config: {meta: …}` or from the `meta:` of older projects beside it."""
-    in_config = ((column.get("config") or {}).get("meta") or {}).get("personal")
-    personal: str | None = in_config or (column.get("meta") or {}).get("personal")
+    personal: str | None = _meta(column).get("personal")
     return personal
+
+
+def _meta(documented: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model or column says in `config: {meta: …}`, or in the `meta:` of older projects beside it."""
+    return {**(documented.get("meta") or {}), **((documented.get("config") or {}).get("meta") or {})}
 
 
 def _one_line(text: str | None) -> str:

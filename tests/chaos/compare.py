@@ -41,6 +41,9 @@ ONLY_WHETHER_EMPTY = {
     "ops.source_state": ("updated_at",),  # a clock, of which each state has one only
     "ops.findings": ("basis", "value"),  # of those builds; marts tell of loads and their clocks
     "ops.builds": ("built_at", "fingerprint", "basis"),  # a clock; hashes over the clocks above, and over the folder
+    # Hashes over the clocks in marts; the version written whole depends on what was killed.
+    "ops.published_file": ("fingerprint", "basis", "whole_version", "whole_bytes", "tables"),
+    "ops.published_owners": ("content",),
     "ops.load_facts": ("days",),  # the time between two moments of the clock
     "ops.publications": ("run_id",),  # Dagster's random id of the run
     "marts.mart_load_quality": ("unpromoted_hours",),  # the time since a moment of the clock

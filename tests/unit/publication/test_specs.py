@@ -58,6 +58,13 @@ def test_personal_classes_come_from_the_column_s_meta():
     assert spec.columns[0] == MartColumn("email", "Mail.", "email")
 
 
+def test_the_owner_of_rows_comes_from_the_model_s_meta():
+    owned = {"access": "public", "materialized": "table", "meta": {"owner": "coalesce(customer_id, order_key)"}}
+    specs = {spec.name: spec for spec in mart_specs(manifest(node("fct_order", config=owned), node("mart_b")))}
+    assert specs["fct_order"].owner == "coalesce(customer_id, order_key)"
+    assert specs["mart_b"].owner is None
+
+
 def test_marts_written_by_python_are_published_and_may_not_repeat_a_model():
     python_marts = {spec.name: spec for spec in mart_specs(manifest())}
     assert {"mart_clv", "mart_clv_parameters"} <= set(python_marts)
