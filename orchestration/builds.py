@@ -139,10 +139,9 @@ def forget(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def forget_models(con: duckdb.DuckDBPyConnection) -> None:
-    """Let the next run build and publish the marts anew: some of them, and not all, are about to be built."""
+    """Let the next run build the marts anew: some of them, and not all, are about to be built."""
     forget_findings(con)
     con.execute("delete from ops.builds where stage = ?", [MODEL])
-    con.execute("insert into ops.touched_owners values (null)")
 
 
 def find(con: duckdb.DuckDBPyConnection, name: str, depends_on: object, work_out: Callable[[], Finding]) -> Finding:

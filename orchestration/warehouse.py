@@ -113,9 +113,6 @@ create table if not exists ops.removed_records (
     entity text not null,
     record_key text not null
 );
-create table if not exists ops.touched_owners (
-    owner text
-);
 create table if not exists ops.decisions (
     decided_at timestamp not null,
     kind text not null check (kind in ('release', 'discard', 'replay')),

@@ -189,15 +189,3 @@ where {{ config.get('meta').touched.column }} in ({{ touched_keys() }})
 insert into {{ arguments.target_relation }} ({{ columns }})
 select {{ columns }} from {{ arguments.temp_relation }}
 {%- endmacro %}
-
-{#- Book whose rows in the marts may differ from those published: customers, and records of nobody. NULL means all. -#}
-{% macro book_touched_owners() -%}
-{%- if follows_change() -%}
-insert into ops.touched_owners
-select customer_id from {{ this }}
-union
-select record_key from {{ ref('int_record__touched') }}
-{%- else -%}
-insert into ops.touched_owners values (null)
-{%- endif -%}
-{%- endmacro %}

@@ -30,17 +30,15 @@ if TYPE_CHECKING:
     from orchestration.publication.files import Layout
 
 MOST_GROWTH = 1.5
-"""Times the size of the file when it was written whole, above which it is written whole again. A table that is
-replaced leaves its old blocks free for the next one, deleted rows wait until DuckDB merges their row groups: both
-settle below this when a third of the file changes each night."""
+"""Times the size of the file when it was written whole, above which it is written whole again: a table that is replaced
+leaves its old blocks free for the next one, and deleted rows wait until DuckDB merges their row groups."""
 
 MOST_VERSIONS = 30
 """Versions after which a file is written whole again, a month of nights: what the disk has spoiled in tables that
 nobody writes any more is made good then, for a thirtieth of the cost."""
 
 MOST_TOUCHED = 0.2
-"""Share of a mart's owners above which it is written whole: deleting and inserting that many rows, and merging what
-is left, costs as much."""
+"""Share of a mart's owners above which it is written whole: nearly every row group would hold some of them anyway."""
 
 _NOW, _TOUCHED = "cem_publication_owners", "cem_publication_touched"
 

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from orchestration import builds
-from orchestration.stages import MODEL
+from orchestration.stages import MODEL, UNIFY
 
 CONFIG = """
 sources:
@@ -22,7 +22,10 @@ def marts(warehouse):
 
 
 def build(warehouse):
-    warehouse.execute("insert or replace into ops.builds values ('model', 'of these loads', now()::timestamp, 'code')")
+    warehouse.execute(
+        "insert or replace into ops.builds (stage, fingerprint, built_at, basis) "
+        "values ('model', 'of these loads', now()::timestamp, 'code')"
+    )
 
 
 def test_marts_that_no_run_built_again_are_not_read_again(marts):
@@ -48,10 +51,63 @@ def test_a_build_that_did_not_end_may_have_changed_marts(warehouse, marts, write
 
 def test_marts_that_somebody_may_have_changed_by_hand_are_read_again(warehouse, marts):
     marts()
-    builds.forget_findings(warehouse)
+    builds.forget_models(warehouse)
     assert marts() == {"look": 2}
 
 
 def test_marts_that_no_run_built_are_read_each_time(warehouse, marts):
-    builds.forget(warehouse)
+    warehouse.execute("delete from ops.builds")
     assert (marts(), marts()) == ({"look": 1}, {"look": 2})
+
+
+@pytest.fixture
+def recorded(warehouse, write_config):
+    """The configuration of a warehouse of which a run has built everything."""
+    settings = write_config(CONFIG)
+    warehouse.execute("""
+        create schema intermediate;
+        create table intermediate.int_as_of__resolved as select timestamp '2026-03-01 12:00:00' as as_of_at;
+        create table intermediate.int_product__unioned (
+            product_key text, product_line text, unit_cost decimal(18, 4), currency text, name text
+        );
+        insert into intermediate.int_product__unioned values ('shop:1', 'tea', 2, 'USD', 'Green tea');
+        insert into ops.removed_records values ('order', 'shop:7');
+    """)
+    for stage in (UNIFY, MODEL):
+        builds.begin(warehouse, settings, stage)
+        builds.record(warehouse, settings, stage)
+    return settings
+
+
+def test_models_follow_what_changed_since_they_were_built(warehouse, recorded):
+    assert builds.is_up_to_date(warehouse, recorded, MODEL)
+    assert builds.begin(warehouse, recorded, MODEL)
+
+
+def test_what_was_removed_is_kept_until_the_models_know(warehouse, recorded):
+    warehouse.execute("insert into ops.removed_records values ('order', 'shop:8')")
+    builds.record(warehouse, recorded, UNIFY)
+    assert warehouse.execute("from ops.removed_records").fetchall() == [("order", "shop:8")]
+    builds.record(warehouse, recorded, MODEL)
+    assert warehouse.execute("from ops.removed_records").fetchall() == []
+
+
+def test_a_row_that_tells_of_everybody_has_all_models_built_anew(warehouse, recorded):
+    warehouse.execute("update intermediate.int_product__unioned set unit_cost = 3")
+    assert not builds.begin(warehouse, recorded, MODEL)
+
+
+def test_what_no_model_reads_of_such_a_row_does_not(warehouse, recorded):
+    warehouse.execute("update intermediate.int_product__unioned set name = 'Finest green tea'")
+    assert builds.begin(warehouse, recorded, MODEL)
+
+
+def test_marts_of_which_some_were_built_by_hand_are_built_anew(warehouse, recorded):
+    builds.forget_models(warehouse)
+    assert not builds.begin(warehouse, recorded, MODEL)
+
+
+def test_a_decision_on_identity_is_followed(warehouse, recorded):
+    builds.forget(warehouse)
+    assert not builds.is_up_to_date(warehouse, recorded, MODEL)
+    assert builds.begin(warehouse, recorded, MODEL)

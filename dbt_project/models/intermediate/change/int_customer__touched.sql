@@ -1,5 +1,5 @@
 {#- A table: every model that follows the change reads it. -#}
-{{ config(materialized='table', post_hook="{{ book_touched_owners() }}") }}
+{{ config(materialized='table') }}
 
 {#- Entities that name a person, and where the last build says whose a record was. -#}
 {%- set facts = {
