@@ -63,12 +63,15 @@ changed as (
     {%- else %}
     where false
     {%- endif %}
-    union all
+    {% if not loop.last %}union all{% endif %}
     {%- endfor %}
+    {%- if follows %}
+    union all
     select
         entity,
         record_key
     from ops.removed_records
+    {%- endif %}
 ),
 
 -- A record has as many rows elsewhere as it has parts; what a part belonged to loses it.
