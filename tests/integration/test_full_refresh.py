@@ -19,16 +19,15 @@ from orchestration.defs import transform as transform_step
 from orchestration.defs.run import run_daily
 from orchestration.identity import decisions
 from orchestration.settings import load_settings
+from orchestration.stages import MODEL, UNIFY
 from orchestration.transform import TransformError
 from orchestration.warehouse import utc_now, writing
 
 pytestmark = pytest.mark.xdist_group("daily_run")  # the history of the company that others have paid for
 
-NIGHTS = ({"plain"}, {"people_are_joined", "killed"}, {"time_went_back"})
-"""Days, after each of which the job runs once more; the shared company had a first run and one weeks later.
-
-Of a copy, the first run builds everything anew, since paths are part of what that depends on; all others follow.
-"""
+NIGHTS = ({"people_are_joined", "killed"}, {"time_went_back"})
+"""What happens on days, after each of which the job runs once more; the shared company had a first run and one weeks
+later."""
 
 WHAT_CHANGED = {"intermediate.int_record__touched", "intermediate.int_customer__touched"}
 """What a run has found changed, which a build from nothing does not ask."""
@@ -55,17 +54,18 @@ class Content:
 def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monkeypatch):
     home = later_company.copy(tmp_path / "daily")
     settings = load_settings(home.parent / "cem.yml", home)
+    keep_what_was_built(settings)
     refreshes = []
     for night in NIGHTS:
         advance(home, 1)
         with monkeypatch.context() as patch:
             counted = Builds(ends_early="killed" in night)
             patch.setattr(transform_step, "build", counted)
-            prepare(settings, night)
+            happen(settings, night)
             outcome = run_daily(settings)
         assert outcome.is_success or "killed" in night, outcome.failures
         refreshes += counted.refreshes
-    assert refreshes == [True, True, *[False] * (len(refreshes) - 2)]
+    assert not any(refreshes), "a night built everything anew, which proves nothing"
     daily = contents(settings)
     assert models(settings) - WHAT_CHANGED <= daily.keys()
     build_from_nothing(settings)
@@ -74,7 +74,15 @@ def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monke
     assert {name: difference(daily[name], anew[name]) for name in daily if daily[name] != anew[name]} == {}
 
 
-def prepare(settings, night):
+def keep_what_was_built(settings):
+    """Let the models of a copy stay: the folder is a part of what they depend on, and would have them built anew."""
+    transform.prepare(settings)
+    with writing(settings) as con:
+        for stage in (UNIFY, MODEL):
+            builds.record(con, settings, stage)
+
+
+def happen(settings, night):
     """What else happens before a night."""
     with writing(settings) as con:
         if "people_are_joined" in night:
