@@ -99,6 +99,11 @@ def lay_reserve(home: Path, size: int) -> bool:
     return True
 
 
+def has_reserve(home: Path) -> bool:
+    """Whether the reserve of a state folder is there: what was there and is not any more, a write did not fit."""
+    return (home / RESERVE).exists()
+
+
 def release_reserve(home: Path) -> bool:
     """Free the reserve, so that what has begun can end. Returns whether there was one."""
     path = home / RESERVE

@@ -19,7 +19,7 @@ from orchestration.defs.load import load_space
 from orchestration.defs.transform import build_space
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
-from orchestration.space import is_disk_full, require_space
+from orchestration.space import has_reserve, is_disk_full, require_space
 from orchestration.warehouse import explained, is_alive, make_room, run_lock, writing
 
 INSTANCE = """\
@@ -44,8 +44,9 @@ event_log_storage:
 """
 
 
-FULL_BELOW = 2**20
-"""Free bytes under which a failed write of Dagster's storage is put down to the full disk."""
+FULL_BELOW = 2**24
+"""Free bytes under which a failed write of Dagster's storage is put down to the full disk: what failed with it has
+given some megabytes back by the time that one looks."""
 
 PROCESS_TAG = "cem/process"
 """Tag of runs from the command line: the process they live in. Dagster watches only the runs it launched itself."""
@@ -100,11 +101,13 @@ def run_daily(settings: Settings) -> RunOutcome:
     """
     with run_lock(settings.home):
         _require_room(settings)
+        had_reserve = has_reserve(settings.home)
         try:
             return _run_daily(settings)
         except (sqlite3.Error, DBAPIError) as error:
             # SQLite calls a full disk an I/O error when it cannot write its journal.
-            if is_disk_full(error) or shutil.disk_usage(settings.home).free < FULL_BELOW:
+            is_given_up = had_reserve and not has_reserve(settings.home)
+            if is_disk_full(error) or is_given_up or shutil.disk_usage(settings.home).free < FULL_BELOW:
                 make_room(settings)
                 raise explained(settings.warehouse, "No space left on device") or error from error
             reason = str(error.orig if isinstance(error, DBAPIError) else error)
