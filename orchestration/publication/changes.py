@@ -102,7 +102,7 @@ def find_changes(
         PublicationError: The owner of a mart is no expression over its columns.
     """
     changes = _changes_of_tables(con, layout, published, basis, hashes)
-    changed = [spec for spec in content.tables if _has_owners(spec) and spec.name not in changes.unchanged]
+    changed = [spec for spec in content.tables if spec.owner is not None and spec.name not in changes.unchanged]
     for spec in changed:
         _read_owners(con, spec, content)
     _compare_owners(con, [spec.name for spec in changed])
@@ -139,7 +139,7 @@ def remember(
     changes: Changes,
 ) -> None:
     """Keep in mind what the file holds that readers have now. Needs the block of `find_changes` around it."""
-    following = [spec.name for spec in content.tables if _has_owners(spec)]
+    following = [spec.name for spec in content.tables if spec.owner is not None]
     con.execute("begin")
     try:
         con.execute("delete from ops.published_owners where not list_contains(?, mart)", [following])
@@ -178,10 +178,6 @@ def _changes_of_tables(
         whole_version=whole_version,
         whole_bytes=whole_bytes,
     )
-
-
-def _has_owners(spec: MartSpec) -> bool:
-    return spec.owner is not None and spec.kind == "table"
 
 
 def _read_owners(con: duckdb.DuckDBPyConnection, spec: MartSpec, content: Content) -> None:

@@ -1,3 +1,5 @@
+{{ config(meta={'owner': 'customer_id'}) }}
+
 with customers as (
     select * from {{ ref('mart_customer_360') }}
 ),

@@ -1,3 +1,5 @@
+{{ config(meta={'owner': 'coalesce(customer_id, subscription_key)'}) }}
+
 with subscriptions as (
     select * from {{ ref('int_subscription__unioned') }}
 ),

@@ -1,3 +1,5 @@
+{{ config(meta={'owner': 'coalesce(customer_id, ticket_key)'}) }}
+
 with tickets as (
     select * from {{ ref('int_ticket__unioned') }}
 ),
