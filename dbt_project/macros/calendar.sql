@@ -73,3 +73,8 @@ end
 
 {#- Name of the weekday a Gregorian week begins on. -#}
 {% macro reporting_week_start() %}{{ return(setting('week_start')) }}{% endmacro %}
+
+{#- The date on which the season of a Jalali month begins, spring on 1 Farvardin; the seasons are the quarters. -#}
+{% macro jalali_quarter_start(year, month) -%}
+{{ jalali_month_start(year, '(' ~ month ~ ' - 1) // 3 * 3 + 1') }}
+{%- endmacro %}

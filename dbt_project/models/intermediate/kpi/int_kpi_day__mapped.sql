@@ -59,8 +59,8 @@ starts as (
         cast(date_trunc('quarter', date_day) as date) as quarter_start,
         {{ jalali_month_start('jalali_year', 'jalali_month') }} as jalali_month_start,
         {{ jalali_month_start('jalali_year', 'jalali_month + 1') }} as next_jalali_month_start,
-        -- Quarters are the seasons: spring begins on 1 Farvardin.
-        (jalali_month - 1) // 3 * 3 + 1 as jalali_quarter_month
+        {{ jalali_quarter_start('jalali_year', 'jalali_month') }} as jalali_quarter_start,
+        {{ jalali_quarter_start('jalali_year', 'jalali_month + 3') }} as next_jalali_quarter_start
     from jalali_days
 ),
 
@@ -125,8 +125,8 @@ periods as (
         as_of_date,
         'jalali' as calendar,
         'quarter' as period_grain,
-        {{ jalali_month_start('jalali_year', 'jalali_quarter_month') }} as period_start,
-        {{ jalali_month_start('jalali_year', 'jalali_quarter_month + 3') }} - 1 as period_end
+        jalali_quarter_start as period_start,
+        next_jalali_quarter_start - 1 as period_end
     from starts
     union all
     select

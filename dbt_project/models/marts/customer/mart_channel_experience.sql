@@ -1,66 +1,28 @@
-{#- A contact through another channel so soon after is about the same matter. -#}
-{%- set switch_days = 7 %}
-
-with interactions as (
-    select * from {{ ref('fct_interaction') }}
-),
-
-days as (
-    select * from {{ ref('int_kpi_day__mapped') }}
-),
-
-contacts as (
-    select
-        customer_id,
-        interaction_key,
-        occurred_at,
-        occurred_date,
-        coalesce(channel, 'unknown') as channel,
-        score_100
-    from interactions
-    where direction = 'inbound'
-),
-
-followed as (
-    select
-        *,
-        lead(channel) over contacts_of_customer as next_channel,
-        lead(occurred_at) over contacts_of_customer as next_at
-    from contacts
-    window contacts_of_customer as (
-        partition by customer_id
-        order by occurred_at, interaction_key
-    )
+with contacts as (
+    select * from {{ ref('int_customer_channel__contacted') }}
 ),
 
 counted as (
     select
-        days.calendar,
-        days.period_start,
-        followed.channel,
-        count(*) as contact_count,
-        count(distinct followed.customer_id) as customer_count,
-        count(*) filter (
-            where
-            followed.next_channel <> followed.channel
-            and followed.next_at <= followed.occurred_at + interval {{ switch_days }} day
-        ) as switched_count,
-        count(followed.score_100) as scored_count,
-        coalesce(sum(followed.score_100), 0) as score_sum,
-        coalesce(sum(followed.score_100 * followed.score_100), 0) as score_sum_sq
-    from followed
-    inner join days
-        on followed.occurred_date = days.date_day
-    where days.period_grain = 'quarter'
-    group by days.calendar, days.period_start, followed.channel
+        calendar,
+        quarter_start,
+        channel,
+        cast(sum(contact_count) as bigint) as contact_count,
+        count(*) as customer_count,
+        sum(switched_count) as switched_count,
+        cast(sum(scored_count) as bigint) as scored_count,
+        sum(score_sum) as score_sum,
+        sum(score_sum_sq) as score_sum_sq
+    from contacts
+    group by calendar, quarter_start, channel
 ),
 
 compared as (
     select
         *,
-        sum(scored_count) over (partition by calendar, period_start) - scored_count as other_scored_count,
-        sum(score_sum) over (partition by calendar, period_start) - score_sum as other_score_sum,
-        sum(score_sum_sq) over (partition by calendar, period_start) - score_sum_sq as other_score_sum_sq
+        sum(scored_count) over (partition by calendar, quarter_start) - scored_count as other_scored_count,
+        sum(score_sum) over (partition by calendar, quarter_start) - score_sum as other_score_sum,
+        sum(score_sum_sq) over (partition by calendar, quarter_start) - score_sum_sq as other_score_sum_sq
     from counted
 ),
 
@@ -82,7 +44,7 @@ estimated as (
 final as (
     select
         calendar,
-        period_start as quarter_start,
+        quarter_start,
         channel,
         contact_count,
         customer_count,

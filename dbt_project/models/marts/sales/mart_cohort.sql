@@ -1,5 +1,5 @@
-with orders as (
-    select * from {{ ref('fct_order') }}
+with ordered as (
+    select * from {{ ref('int_customer_month__ordered') }}
 ),
 
 subscriptions as (
@@ -32,23 +32,22 @@ month_days as (
     where period_grain = 'month'
 ),
 
--- What a customer did in a month, in both calendars. Money of several currencies is never summed.
-ordered_months as (
+order_months as (
     select
-        'order' as basis,
-        month_days.calendar,
-        orders.customer_id,
-        month_days.period_number,
-        sum(orders.amount) filter (where orders.currency = '{{ reporting_currency() }}') as revenue_amount
-    from orders
-    inner join month_days
-        on orders.ordered_date = month_days.date_day
-    cross join as_of
-    where
-        orders.is_revenue
-        and orders.customer_id is not null
-        and orders.ordered_at <= as_of.as_of_at
-    group by month_days.calendar, orders.customer_id, month_days.period_number
+        ordered.customer_id,
+        ordered.calendar,
+        cohort_months.period_number as cohort_number,
+        months.period_number,
+        ordered.revenue_amount
+    from ordered
+    inner join months
+        on
+            ordered.calendar = months.calendar
+            and ordered.month_start = months.period_start
+    inner join months as cohort_months
+        on
+            ordered.calendar = cohort_months.calendar
+            and ordered.first_month_start = cohort_months.period_start
 ),
 
 subscription_spans as (
@@ -58,6 +57,8 @@ subscription_spans as (
         started.period_number as first_number,
         -- A subscription counts in the months it is still running at the end of: not in that of its end.
         coalesce(ended.period_number - 1, latest.period_number) as last_number,
+        min(started.period_number) over spans_of_customer as cohort_number,
+        count(*) over spans_of_customer = 1 as is_only_span,
         case when subscriptions.currency = '{{ reporting_currency() }}' then subscriptions.monthly_amount end
             as monthly_amount
     from subscriptions
@@ -75,81 +76,105 @@ subscription_spans as (
     where
         subscriptions.customer_id is not null
         and subscriptions.started_at <= as_of.as_of_at
+    window spans_of_customer as (partition by subscriptions.customer_id, started.calendar)
 ),
 
-subscribed_months as (
+-- Spans of the same months count alike before they are laid out over these.
+alike_spans as (
+    select
+        calendar,
+        cohort_number,
+        first_number,
+        last_number,
+        count(*) filter (where is_only_span) as customer_count,
+        sum(monthly_amount) as revenue_amount
+    from subscription_spans
+    group by calendar, cohort_number, first_number, last_number
+),
+
+alike_months as (
+    select
+        calendar,
+        cohort_number,
+        unnest(generate_series(first_number, last_number)) as period_number,
+        customer_count,
+        revenue_amount
+    from alike_spans
+),
+
+-- Only of customers with several spans need one ask whether two of them share a month.
+several_spans as (
+    select
+        customer_id,
+        calendar,
+        cohort_number,
+        unnest(generate_series(first_number, last_number)) as period_number
+    from subscription_spans
+    where not is_only_span
+),
+
+counted_months as (
+    select
+        'order' as basis,
+        calendar,
+        cohort_number,
+        period_number,
+        count(*) as active_customer_count,
+        sum(revenue_amount) as revenue_amount
+    from order_months
+    group by calendar, cohort_number, period_number
+    union all
     select
         'subscription' as basis,
         calendar,
-        customer_id,
-        unnest(generate_series(first_number, last_number)) as period_number,
-        monthly_amount as revenue_amount
-    from subscription_spans
-),
-
-active_months as (
-    select * from ordered_months
+        cohort_number,
+        period_number,
+        sum(customer_count) as active_customer_count,
+        sum(revenue_amount) as revenue_amount
+    from alike_months
+    group by calendar, cohort_number, period_number
     union all
     select
-        basis,
-        calendar,
-        customer_id,
-        cast(period_number as integer) as period_number,
-        sum(revenue_amount) as revenue_amount
-    from subscribed_months
-    group by basis, calendar, customer_id, period_number
-),
-
--- Who started and ended within one month was a customer too, though never at the end of a month.
-starts as (
-    select
-        basis,
-        calendar,
-        customer_id,
-        min(period_number) as cohort_number
-    from (
-        select
-            basis,
-            calendar,
-            customer_id,
-            period_number
-        from ordered_months
-        union all
-        select
-            'subscription' as basis,
-            calendar,
-            customer_id,
-            first_number as period_number
-        from subscription_spans
-    ) as all_starts
-    group by basis, calendar, customer_id
-),
-
-cohorts as (
-    select
-        basis,
+        'subscription' as basis,
         calendar,
         cohort_number,
-        count(*) as customer_count
-    from starts
-    group by basis, calendar, cohort_number
+        period_number,
+        count(distinct customer_id) as active_customer_count,
+        null as revenue_amount
+    from several_spans
+    group by calendar, cohort_number, period_number
 ),
 
 activity as (
     select
-        starts.basis,
-        starts.calendar,
-        starts.cohort_number,
-        active_months.period_number,
-        count(*) as active_customer_count,
-        sum(active_months.revenue_amount) as revenue_amount
-    from starts
-    inner join active_months
-        on
-            starts.basis = active_months.basis
-            and starts.calendar = active_months.calendar
-            and starts.customer_id = active_months.customer_id
-    group by starts.basis, starts.calendar, starts.cohort_number, active_months.period_number
+        basis,
+        calendar,
+        cohort_number,
+        period_number,
+        cast(sum(active_customer_count) as bigint) as active_customer_count,
+        sum(revenue_amount) as revenue_amount
+    from counted_months
+    group by basis, calendar, cohort_number, period_number
+),
+
+-- Who started and ended within one month was a customer too, though never at the end of a month.
+cohorts as (
+    select
+        'order' as basis,
+        calendar,
+        cohort_number,
+        count(*) as customer_count
+    from order_months
+    where period_number = cohort_number
+    group by calendar, cohort_number
+    union all
+    select
+        'subscription' as basis,
+        calendar,
+        cohort_number,
+        count(distinct customer_id) as customer_count
+    from subscription_spans
+    group by calendar, cohort_number
 ),
 
 -- Every month of every cohort has its row, also one in which nobody came back.
