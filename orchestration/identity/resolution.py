@@ -24,7 +24,7 @@ from orchestration.identity.state import IdentitySettings
 from orchestration.warehouse import new_load_id, utc_now
 
 COLLECTED = "intermediate.int_person_record__collected"
-"""The person records to resolve: one row per person_key."""
+"""The person records to resolve: one row per person_key, with the hash of what identity reads of it (`input_hash`)."""
 
 UNSHARED = "unshared"
 """Rule of a record that is tied to no other: it is a customer by itself."""
@@ -125,14 +125,14 @@ def _resolve(
     """
     records = int(con.execute(f"select count(*) from {collected}").fetchall()[0][0])
     rules = state.fingerprint(settings, model, records)
-    is_new_rules = state.read_fingerprint(con) != rules
-    delta = _take_delta(con, collected, is_new_rules)
+    is_new_rules = state.read_fact(con, state.FINGERPRINT) != rules
+    is_input_new = _compare_inputs(con, collected, is_new_rules)
     decided = int(con.execute("select count(*) from identity.decision where not is_applied").fetchall()[0][0])
-    if not delta and not is_new_rules and not decided and not full:
+    if not is_input_new and not is_new_rules and not decided and not full:
         return _summary(con, 0, stable_ids.Changes(0, 0, 0, 0), is_changed=False)
+    delta = _normalise_delta(con, settings, collected)
     is_partial = not (is_new_rules or full or delta > FULL_SHARE * records)
     _LOG.info("identity: %s records new, changed or gone", delta)
-    _normalise_delta(con, settings, collected)
     _list_forgotten_phones(con)
     _take_scope(con, is_partial=is_partial)
     edges.build_edges(con, settings, is_partial=is_partial)
@@ -164,7 +164,7 @@ def _resolve(
             _write_differences(con, table)
         stable_ids.write_ids(con, run_id, now)
         con.execute("update identity.decision set is_applied = true where not is_applied")
-        state.write_fingerprint(con, rules)
+        state.write_fact(con, state.FINGERPRINT, rules)
         con.commit()
     except BaseException:
         con.rollback()
@@ -172,47 +172,44 @@ def _resolve(
     return _summary(con, delta, changes, is_changed=True)
 
 
-_INPUT = """
-    person_id, created_at, given_name, family_name, full_name, email, phone, country, external_id, linked_person_key,
-    birth_date, national_id, street, street_2, postal_code, city, is_bare
-"""
-"""Columns identity reads; a change of another one alone resolves nothing anew."""
+def _compare_inputs(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bool) -> bool:
+    """List what is new and what is no more in `id_odd_input` (new_hash, old_hash), one of them NULL; whether any is.
+
+    A hash is of a record and its key, so it stands for the record: of one that changed there is a new and an old one.
+    """
+    if is_new_rules:
+        odd = f"""
+            select input_hash as new_hash, null as old_hash from {collected}
+            union all
+            select null, input_hash from identity.record
+        """
+    else:
+        odd = f"""
+            select input.input_hash as new_hash, record.input_hash as old_hash
+            from {collected} as input
+            full outer join identity.record as record on input.input_hash = record.input_hash
+            where input.input_hash is null or record.input_hash is null
+        """
+    con.execute(f"create or replace temp table id_odd_input as {odd}")
+    return bool(con.execute("select exists (from id_odd_input)").fetchall()[0][0])
 
 
-def _take_delta(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bool) -> int:
-    """List the records that are new, changed or gone in `id_delta` (person_key, record_id, is_known, is_here)."""
-    con.execute(
-        f"""
-        create or replace temp table id_delta as
-        with input as (
-            select person_key, hash(row({_INPUT})) as input_hash
-            from {collected}
-        )
-        select
-            coalesce(input.person_key, record.person_key) as person_key,
-            {state.record_id_sql("coalesce(input.person_key, record.person_key)")} as record_id,
-            record.person_key is not null as is_known,
-            input.person_key is not null as is_here,
-        from input
-        full outer join identity.record as record on input.person_key = record.person_key
-        where
-            input.person_key is null
-            or record.person_key is null
-            or input.input_hash != record.input_hash
-            or $is_new_rules
-        """,
-        {"is_new_rules": is_new_rules},
-    )
-    return int(con.execute("select count(*) from id_delta").fetchall()[0][0])
+def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, collected: str) -> int:
+    """Normalise new and changed records (`id_new_record`); `id_record` shows all records as they are to be.
 
-
-def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings, collected: str) -> None:
-    """Normalise new and changed records (`id_new_record`); `id_record` shows all records as they are to be."""
+    Returns:
+        How many records are new, changed or gone: those of `id_delta` (record_id, person_key).
+    """
     con.execute(
         f"""
         create or replace temp table id_new as
+        with input as (
+            select source, input_hash, {", ".join(state.INPUT)}
+            from {collected}
+            semi join id_odd_input on input_hash = id_odd_input.new_hash
+        )
         select
-            delta.record_id,
+            {state.record_id_sql("input.person_key")} as record_id,
             input.person_key,
             input.source,
             input.person_id as source_record_id,
@@ -233,11 +230,10 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
             {normalise.code_sql("input.postal_code")} as postal_code,
             {normalise.address_sql("input.city")} as city,
             input.is_bare,
-            hash(row({_INPUT})) as input_hash,
+            input.input_hash,
             case when regexp_full_match(upper(trim(input.country)), '[A-Z]{{2}}') then upper(trim(input.country))
                 else $default_country end as region,
-        from {collected} as input
-        inner join id_delta as delta on input.person_key = delta.person_key
+        from input
         """,
         {"default_country": settings.default_country},
     )
@@ -282,10 +278,16 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
         left join (select * from identity.phone union all select * from id_new_phone) as phone
             on new.phone_text = phone.phone_text and new.region = phone.region
     """)
-    con.execute("create or replace temp table id_known as select record_id from id_delta where is_known")
     con.execute(f"""
         create or replace temp table id_old_record as
-        select {", ".join(edges.COLUMNS)} from identity.record semi join id_known using (record_id)
+        select {", ".join(edges.COLUMNS)}
+        from identity.record
+        semi join id_odd_input on record.input_hash = id_odd_input.old_hash
+    """)
+    con.execute("create or replace temp table id_known as select record_id from id_old_record")
+    con.execute("""
+        create or replace temp table id_delta as
+        select record_id, person_key from id_new_record union select record_id, person_key from id_old_record
     """)
     con.execute("""
         create or replace temp view id_record as
@@ -296,6 +298,7 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
     for table in ("id_new", "id_name", "id_email"):
         con.execute(f"drop table {table}")
     _refuse_equal_ids(con)
+    return int(con.execute("select count(*) from id_delta").fetchall()[0][0])
 
 
 def _refuse_equal_ids(con: duckdb.DuckDBPyConnection) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from orchestration.identity.state import INPUT
 from orchestration.settings import EntityMapping, Settings, Source, Table
 from orchestration.sources.contract import Entity, load_contract
 from orchestration.sources.mapping import BOOKED, mapping_ctes, output_columns
@@ -331,6 +332,7 @@ def setting_values(settings: Settings) -> dict[str, Any]:
         "feedback_close_days": settings.kpis.feedback_close_days,
         "survivorship": settings.identity.survivorship.model_dump(),
         "trusted_sources": list(settings.identity.trusted_sources),
+        "identity_input": list(INPUT),
     }
 
 

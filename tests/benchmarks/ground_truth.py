@@ -18,13 +18,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-COLLECTED = """
+from orchestration.identity.state import input_hash_sql
+
+COLLECTED = f"""
 create schema if not exists intermediate;
 create or replace table intermediate.int_person_record__collected (
     person_key text, source text, person_id text, external_id text, linked_person_key text, full_name text,
     given_name text, family_name text, email text, phone text, country text, created_at timestamp,
     updated_at timestamp, birth_date text, national_id text, street text, street_2 text, city text, postal_code text,
-    is_bare boolean
+    is_bare boolean, input_hash ubigint generated always as ({input_hash_sql()})
 );
 create or replace table truth (person_key text, human text);
 """
@@ -345,6 +347,11 @@ def crowd(con: duckdb.DuckDBPyConnection, records: int) -> None:
             'AU' as country,
             false as is_bare,
         from drawn
+    """)
+    # The model of dbt keeps the hash; here it would be made by every reader.
+    con.execute("""
+        create or replace table intermediate.int_person_record__collected as
+        from intermediate.int_person_record__collected
     """)
     con.execute("""
         insert into truth

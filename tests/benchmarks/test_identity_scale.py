@@ -22,6 +22,7 @@ import pytest
 from ground_truth import crowd, quality
 
 from orchestration.identity import IdentityResult, resolve
+from orchestration.identity.state import input_hash_sql
 from orchestration.settings import Identity
 
 RECORDS = [int(each) for each in os.environ.get("CEM_BENCH_RECORDS", "100000").split(",")]
@@ -37,12 +38,13 @@ def change(con: duckdb.DuckDBPyConnection, records: int) -> None:
     every = max(records // CHANGED, 20)
     con.execute(f"""
         update intermediate.int_person_record__collected
-        set phone = '04' || lpad((hash(person_key) % 100000000)::text, 8, '0')
+        set phone = '04' || lpad((hash(person_key) % 100000000)::text, 8, '0'), input_hash = null
         where hash(person_key, 'changed') % {2 * every} = 0;
         delete from intermediate.int_person_record__collected where hash(person_key, 'gone') % {4 * every} = 0;
         insert into intermediate.int_person_record__collected
-        select * replace (person_key || 'n' as person_key, person_id || 'n' as person_id)
+        select * replace (person_key || 'n' as person_key, person_id || 'n' as person_id, null as input_hash)
         from intermediate.int_person_record__collected where hash(person_key, 'new') % {4 * every} = 0;
+        update intermediate.int_person_record__collected set input_hash = {input_hash_sql()} where input_hash is null;
     """)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from orchestration.identity import IdentityResult, resolve
+from orchestration.identity.state import input_hash_sql
 from orchestration.settings import Identity
 
 COLLECTED = """
@@ -17,7 +18,7 @@ create table intermediate.int_person_record__collected (
     person_key text, source text, person_id text, external_id text, linked_person_key text, full_name text,
     given_name text, family_name text, email text, phone text, country text, created_at timestamp,
     updated_at timestamp, birth_date date, national_id text, street text, street_2 text, city text, postal_code text,
-    is_bare boolean
+    is_bare boolean, input_hash ubigint
 );
 """
 
@@ -60,6 +61,7 @@ class Registry:
     def resolve(self) -> IdentityResult:
         """Run identity once."""
         self.runs += 1
+        self.con.execute(f"update intermediate.int_person_record__collected set input_hash = {input_hash_sql()}")
         now = datetime(2025, 1, 1) + timedelta(hours=self.runs)
         return resolve(self.con, self.settings, run_id=f"run{self.runs}", now=now)
 

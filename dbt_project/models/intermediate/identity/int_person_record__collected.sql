@@ -38,6 +38,16 @@ collected as (
     from persons
     union all by name
     select * from bare
+),
+
+-- Made once, here: identity finds what changed by comparing numbers, not texts.
+hashed as (
+    select
+        *,
+        hash(row(
+            {{ setting('identity_input') | join(',\n            ') }}
+        )) as input_hash
+    from collected
 )
 
-select * from collected
+select * from hashed
