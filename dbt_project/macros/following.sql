@@ -68,6 +68,15 @@ delete from {{ this }} where {{ config.get('unique_key') }} in (
 {%- endif -%}
 {%- endmacro %}
 
+{#- Condition on records of any entity: the first stage has not seen their load. None has in a full build. -#}
+{% macro is_of_unseen_load() -%}
+{%- if execute and not should_full_refresh() -%}
+_load_id in ({{ unseen_loads('unify') }})
+{%- else -%}
+false
+{%- endif -%}
+{%- endmacro %}
+
 {#-
     Condition on records of an entity: the texts made of them have not seen them as they are. What a score says of its
     comment is a matter of the question too.
@@ -145,19 +154,20 @@ where
     The values of a key whose rows are to be made anew, as a query: of touched records, of rows of touched customers.
 
     `column` of the model is the key of an `entity`, or the customer where the model names no entity. A model without
-    customers says so by `has_customers: false`.
+    customers says so by `has_customers: false`, one that has the keys from a `relation` of its own by its name.
 -#}
 {% macro touched_keys() -%}
-{%- set customers = ref('int_customer__touched') -%}
 {%- set touched = config.get('meta').touched -%}
-{%- if touched.entity -%}
+{%- if touched.relation -%}
+select {{ touched.column }} from {{ ref(touched.relation) }}
+{%- elif touched.entity -%}
 select record_key from {{ ref('int_record__touched') }} where entity = '{{ touched.entity }}'
 {%- if touched.get('has_customers', true) %}
 union
-select {{ touched.column }} from {{ this }} where customer_id in (select customer_id from {{ customers }})
+select {{ touched.column }} from {{ this }} where customer_id in (select customer_id from {{ ref('int_customer__touched') }})
 {%- endif -%}
 {%- else -%}
-select customer_id from {{ customers }}
+select customer_id from {{ ref('int_customer__touched') }}
 {%- endif -%}
 {%- endmacro %}
 
@@ -177,6 +187,26 @@ select customer_id from {{ customers }}
 {%- else -%}
 true
 {%- endif -%}
+{%- endmacro %}
+
+{#- Condition on records of persons and on records that refer to one: the person is to be collected anew. -#}
+{% macro is_unseen_person() -%}
+{%- if not execute -%}
+{%- do ref('int_person__unseen') -%}
+{%- endif -%}
+{%- if keeps_rows() -%}
+person_key in ({{ touched_keys() }})
+{%- else -%}
+true
+{%- endif -%}
+{%- endmacro %}
+
+{#- The entities of the contract that refer to a person. -#}
+{% macro referring_to_persons() -%}
+{{- return([
+    'order', 'opportunity', 'activity', 'subscription', 'loyalty_event', 'consent', 'ticket', 'invitation',
+    'response', 'mention', 'web_session', 'campaign_touch', 'self_service_view',
+]) -}}
 {%- endmacro %}
 
 {#- The strategy `touched`: rows of touched keys go, and those made anew come. -#}

@@ -157,6 +157,7 @@ def _resolve(
     )
     _name_rules(con)
     changes = stable_ids.elect_ids(con, "id_placement")
+    doubtful_before = _count_doubtful(con, "id_once_affected") if is_partial else 0
     con.begin()
     try:
         _write_records(con)
@@ -165,11 +166,28 @@ def _resolve(
         stable_ids.write_ids(con, run_id, now)
         con.execute("update identity.decision set is_applied = true where not is_applied")
         state.write_fact(con, state.FINGERPRINT, rules)
+        doubtful = state.read_fact(con, state.DOUBTFUL)
+        con.execute("delete from identity.state where name = ?", [state.DOUBTFUL])
         con.commit()
     except BaseException:
         con.rollback()
         raise
+    if doubtful is None or not is_partial or decided:
+        _keep_doubtful(con, _count_doubtful(con))
+    else:
+        _keep_doubtful(con, int(doubtful) + _count_doubtful(con, "id_once_affected") - doubtful_before)
     return _summary(con, delta, changes, is_changed=True)
+
+
+def _count_doubtful(con: duckdb.DuckDBPyConnection, among: str | None = None) -> int:
+    """Pairs that wait for a decision, of all records or of some: a pair turns only when both its records may."""
+    some = f"where pair.record_a in (from {among}) and pair.record_b in (from {among})" if among else ""
+    return int(con.execute(f"select count(*) from ({state.doubtful_sql(some)})").fetchall()[0][0])
+
+
+def _keep_doubtful(con: duckdb.DuckDBPyConnection, count: int) -> None:
+    """Remember the number of doubtful pairs; it is missing from the beginning of a run to here."""
+    state.write_fact(con, state.DOUBTFUL, str(count))
 
 
 def _compare_inputs(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bool) -> bool:
@@ -715,20 +733,20 @@ def _drop_temporary(con: duckdb.DuckDBPyConnection) -> None:
 def _summary(
     con: duckdb.DuckDBPyConnection, delta: int, changes: stable_ids.Changes, *, is_changed: bool
 ) -> IdentityResult:
-    records, customers, edge_count, hubs, doubtful = con.execute("""
+    records, customers, edge_count, hubs = con.execute("""
         select
             (select count(*) from identity.member),
             (select count(*) from identity.customer where ended_at is null),
             (select count(*) from identity.edge),
-            (select count(*) from identity.hub),
-            (select count(*) from identity.doubtful)
+            (select count(*) from identity.hub)
     """).fetchall()[0]
+    doubtful = state.read_fact(con, state.DOUBTFUL)
     return IdentityResult(
         records=records,
         customers=customers,
         edges=edge_count,
         hubs=hubs,
-        doubtful=doubtful,
+        doubtful=_count_doubtful(con) if doubtful is None else int(doubtful),
         delta=delta,
         created=changes.created,
         merged=changes.merged,

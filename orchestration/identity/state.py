@@ -27,6 +27,9 @@ INPUT = (
 FINGERPRINT = "fingerprint"
 """Remembered fact: the rules by which the last run went."""
 
+DOUBTFUL = "doubtful"
+"""Remembered fact: how many pairs wait for a decision."""
+
 SCHEMA = """
 create schema if not exists identity;
 create table if not exists identity.record (
@@ -156,16 +159,6 @@ create table if not exists identity.state (
     name text not null,
     value text not null
 );
-create view if not exists identity.doubtful as
-select a.person_key as person_key_a, b.person_key as person_key_b, a.customer_id as customer_id_a,
-    b.customer_id as customer_id_b, pair.bits
-from identity.pair as pair
-inner join identity.member as a on pair.record_a = a.record_id
-inner join identity.member as b on pair.record_b = b.record_id
-left join identity.decision as decision
-    on least(a.person_key, b.person_key) = decision.person_key_a
-    and greatest(a.person_key, b.person_key) = decision.person_key_b and decision.undone_at is null
-where a.customer_id != b.customer_id and decision.decision_id is null;
 create view if not exists identity.linked as
 with ties as (
     select record_a, record_b, kind != 'email+phone+name' and not is_name_checked as is_unnamed, true as is_by_rule
@@ -251,6 +244,7 @@ def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
     """
     _upgrade(con)
     con.execute(SCHEMA)
+    con.execute(f"create view if not exists identity.doubtful as {doubtful_sql()}")
 
 
 def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
@@ -287,6 +281,25 @@ def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
         raise
     for table in ("member", "customer_xref"):
         con.execute(f"drop table id_kept_{table}")
+
+
+def doubtful_sql(some: str = "") -> str:
+    """SQL for the pairs that wait for a decision, as in the view `identity.doubtful`.
+
+    Args:
+        some: SQL that limits the pairs looked at.
+    """
+    return f"""
+        select a.person_key as person_key_a, b.person_key as person_key_b, a.customer_id as customer_id_a,
+            b.customer_id as customer_id_b, pair.bits
+        from (from identity.pair {some}) as pair
+        inner join identity.member as a on pair.record_a = a.record_id
+        inner join identity.member as b on pair.record_b = b.record_id
+        left join identity.decision as decision
+            on least(a.person_key, b.person_key) = decision.person_key_a
+            and greatest(a.person_key, b.person_key) = decision.person_key_b and decision.undone_at is null
+        where a.customer_id != b.customer_id and decision.decision_id is null
+    """
 
 
 def record_id_sql(person_key: str) -> str:

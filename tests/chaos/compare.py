@@ -50,7 +50,11 @@ ONLY_WHETHER_EMPTY = {
     "marts._publication": ("run_id", "published_at", "fingerprint"),  # as above, of a single row
 }
 
-NOT_COMPARED = {"intermediate.int_record__touched", "intermediate.int_customer__touched"}
+NOT_COMPARED = {
+    "intermediate.int_person__unseen",
+    "intermediate.int_record__touched",
+    "intermediate.int_customer__touched",
+}
 """What the last run has found changed; one that takes over from a killed run begins with more."""
 
 LOAD_ID = r"\d{8}T\d{12}"

@@ -29,7 +29,11 @@ NIGHTS = ({"people_are_joined", "killed"}, {"time_went_back"})
 """What happens on days, after each of which the job runs once more; the shared company had a first run and one weeks
 later."""
 
-WHAT_CHANGED = {"intermediate.int_record__touched", "intermediate.int_customer__touched"}
+WHAT_CHANGED = {
+    "intermediate.int_person__unseen",
+    "intermediate.int_record__touched",
+    "intermediate.int_customer__touched",
+}
 """What a run has found changed, which a build from nothing does not ask."""
 
 REBUILT = ("staging", "intermediate", "marts")

@@ -1,20 +1,22 @@
-{#- A table: the identity stage reads it more than once, outside of dbt. -#}
-{{ config(materialized='table') }}
-
-{#- Every contract entity that refers to a person. -#}
-{%- set referring = [
-    'order', 'opportunity', 'activity', 'subscription', 'loyalty_event', 'consent', 'ticket', 'invitation',
-    'response', 'mention', 'web_session', 'campaign_touch', 'self_service_view',
-] %}
+{#- A table that follows the loads: the identity stage reads it more than once, outside of dbt. -#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'relation': 'int_person__unseen', 'column': 'person_key'}}
+) }}
 
 with persons as (
-    select * from {{ ref('int_person__unioned') }}
+    select *
+    from {{ ref('int_person__unioned') }}
+    where {{ is_unseen_person() }}
 ),
 
 referred as (
-    {% for entity in referring %}
-    select person_key from {{ ref('int_' ~ entity ~ '__unioned') }}
-    where person_key is not null
+    {% for entity in referring_to_persons() %}
+    select person_key
+    from {{ ref('int_' ~ entity ~ '__unioned') }}
+    where person_key is not null and {{ is_unseen_person() }}
     {% if not loop.last %}union{% endif %}
     {% endfor %}
 ),
