@@ -17,6 +17,7 @@ KPI = (
     "select {columns} from marts.mart_kpi where metric = '{metric}' and calendar = 'gregorian' "
     "and period_grain = 'all' and slice = 'all'"
 )
+LOADS = "select table_name, status, row_count, promoted, quarantined from ops.load_summary order by all"
 
 
 def group(profile):
@@ -31,22 +32,27 @@ def group(profile):
     "profile",
     [pytest.param(name, marks=group(name)) for name in ("olist", "incidents", "sfo", "cdnow", "telco")],
 )
-def test_every_row_is_accounted_for_and_a_second_run_changes_nothing(run_profile, profile):
+def test_every_row_is_accounted_for(run_profile, profile):
     run = run_profile(profile)
-    loads = "select table_name, status, row_count, promoted, quarantined from ops.load_summary order by all"
-    before = run.rows(loads)
-    assert before and all(load[1] == "promoted" for load in before)
-    assert all(load[2] == load[3] for load in before), "rows in the warehouse are the rows let through"
-    published = run.home / "published" / "marts.duckdb"
-    inode = published.stat().st_ino
+    loads = run.rows(LOADS)
+    assert loads and all(load[1] == "promoted" for load in loads)
+    assert all(load[2] == load[3] for load in loads), "rows in the warehouse are the rows let through"
     with duckdb.connect(str(run.home / "warehouse.duckdb"), read_only=True) as con:
         figures = con.execute("from marts.mart_kpi order by all").fetchall()
     assert figures and run.rows("from marts.mart_kpi order by all") == figures
 
+
+@pytest.mark.parametrize("profile", [pytest.param(name, marks=group(name)) for name in ("olist", "incidents")])
+def test_a_second_run_changes_nothing(run_profile, profile):
+    run = run_profile(profile)
+    before = run.rows(LOADS)
+    published = run.home / "published" / "marts.duckdb"
+    inode = published.stat().st_ino
+
     run.cem("run")
 
     assert published.stat().st_ino == inode
-    assert run.rows(loads) == before
+    assert run.rows(LOADS) == before
 
 
 # Olist: CRM, orders, reviews, funnel
