@@ -38,6 +38,9 @@ SLICE_PAIRS = 10_000_000
 _DIFFERING = ("edge", "hub", "pair", "component", "refusal")
 """Tables that are computed for what is in question, and of which only the differences are written."""
 
+_ONLY_FOR_EDGES = ("input_hash", "external_id", "linked_person_key", "is_bare")
+"""Columns of a record that nobody asks for after its edges are made."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -181,8 +184,7 @@ def _resolve(
 
 def _count_doubtful(con: duckdb.DuckDBPyConnection, among: str | None = None) -> int:
     """Pairs that wait for a decision, of all records or of some: a pair turns only when both its records may."""
-    some = f"where pair.record_a in (from {among}) and pair.record_b in (from {among})" if among else ""
-    return int(con.execute(f"select count(*) from ({state.doubtful_sql(some)})").fetchall()[0][0])
+    return int(con.execute(f"select count(*) from ({state.doubtful_sql(among)})").fetchall()[0][0])
 
 
 def _keep_doubtful(con: duckdb.DuckDBPyConnection, count: int) -> None:
@@ -531,7 +533,7 @@ def _take_near_records(con: duckdb.DuckDBPyConnection) -> None:
             union
             select record_id from identity.component semi join met using (component_id)
         )
-        select * from id_record semi join near using (record_id)
+        select * exclude ({", ".join(_ONLY_FOR_EDGES)}) from id_record semi join near using (record_id)
     """)
     con.execute("create or replace temp view id_record as from id_near_record")
 

@@ -283,18 +283,25 @@ def _upgrade(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"drop table id_kept_{table}")
 
 
-def doubtful_sql(some: str = "") -> str:
+def doubtful_sql(among: str | None = None) -> str:
     """SQL for the pairs that wait for a decision, as in the view `identity.doubtful`.
 
     Args:
-        some: SQL that limits the pairs looked at.
+        among: Relation (record_id) that both records of a pair are to be in; all pairs when left out.
     """
+    pairs = f"where record_a in (from {among}) and record_b in (from {among})" if among else ""
     return f"""
+        with pairs as (from identity.pair {pairs}),
+        members as (
+            select record_id, person_key, customer_id
+            from identity.member
+            {"where record_id in (select record_a from pairs union all select record_b from pairs)" if among else ""}
+        )
         select a.person_key as person_key_a, b.person_key as person_key_b, a.customer_id as customer_id_a,
             b.customer_id as customer_id_b, pair.bits
-        from (from identity.pair {some}) as pair
-        inner join identity.member as a on pair.record_a = a.record_id
-        inner join identity.member as b on pair.record_b = b.record_id
+        from pairs as pair
+        inner join members as a on pair.record_a = a.record_id
+        inner join members as b on pair.record_b = b.record_id
         left join identity.decision as decision
             on least(a.person_key, b.person_key) = decision.person_key_a
             and greatest(a.person_key, b.person_key) = decision.person_key_b and decision.undone_at is null
