@@ -87,7 +87,7 @@ def resolve(
         settings: The `identity` section of the settings.
         run_id: Id that events are booked under; made from the time when left out.
         now: Moment at which changed links end and begin, UTC; the present when left out.
-        collected: Relation of the person records.
+        collected: Table of the person records.
         model: Weighs pairs; the default model when left out.
         full: Do everything again, whatever changed.
 
@@ -193,19 +193,21 @@ def _keep_doubtful(con: duckdb.DuckDBPyConnection, count: int) -> None:
 
 
 def _compare_inputs(con: duckdb.DuckDBPyConnection, collected: str, is_new_rules: bool) -> bool:
-    """List what is new and what is no more in `id_odd_input` (new_hash, old_hash), one of them NULL; whether any is.
+    """List what is new (`input_row`) and what is no more (`old_hash`) in `id_odd_input`; whether any is.
 
     A hash is of a record and its key, so it stands for the record: of one that changed there is a new and an old one.
+    New records are known by the number of their row: a model that follows the loads has them at the end of its table,
+    and nothing before is read then.
     """
     if is_new_rules:
         odd = f"""
-            select input_hash as new_hash, null as old_hash from {collected}
+            select rowid as input_row, null as old_hash from {collected}
             union all
             select null, input_hash from identity.record
         """
     else:
         odd = f"""
-            select input.input_hash as new_hash, record.input_hash as old_hash
+            select input.rowid as input_row, record.input_hash as old_hash
             from {collected} as input
             full outer join identity.record as record on input.input_hash = record.input_hash
             where input.input_hash is null or record.input_hash is null
@@ -226,7 +228,7 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
         with input as (
             select source, input_hash, {", ".join(state.INPUT)}
             from {collected}
-            semi join id_odd_input on input_hash = id_odd_input.new_hash
+            where rowid in (select input_row from id_odd_input)
         )
         select
             {state.record_id_sql("input.person_key")} as record_id,

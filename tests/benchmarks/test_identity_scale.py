@@ -45,16 +45,20 @@ def arrive(con: duckdb.DuckDBPyConnection, records: int) -> None:
 
 
 def change(con: duckdb.DuckDBPyConnection, records: int) -> None:
-    """A night that brings new records, changed ones and deletions."""
+    """A night that brings new records, changed ones and deletions; changed rows are replaced, as the model does."""
     every = max(records // CHANGED, 20)
     con.execute(f"""
-        update intermediate.int_person_record__collected
-        set phone = '04' || lpad((hash(person_key) % 100000000)::text, 8, '0'), input_hash = null
-        where hash(person_key, 'changed') % {2 * every} = 0;
-        delete from intermediate.int_person_record__collected where hash(person_key, 'gone') % {4 * every} = 0;
+        create or replace temp table changed as
+        select * replace ('04' || lpad((hash(person_key) % 100000000)::text, 8, '0') as phone, null as input_hash)
+        from intermediate.int_person_record__collected where hash(person_key, 'changed') % {2 * every} = 0;
+        delete from intermediate.int_person_record__collected
+        where hash(person_key, 'gone') % {4 * every} = 0 or hash(person_key, 'changed') % {2 * every} = 0;
         insert into intermediate.int_person_record__collected
         select * replace (person_key || 'n' as person_key, person_id || 'n' as person_id, null as input_hash)
         from intermediate.int_person_record__collected where hash(person_key, 'new') % {4 * every} = 0;
+        insert into intermediate.int_person_record__collected from changed
+        where hash(person_key, 'gone') % {4 * every} != 0;
+        drop table changed;
         update intermediate.int_person_record__collected set input_hash = {input_hash_sql()} where input_hash is null;
     """)
 
