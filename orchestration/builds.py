@@ -111,7 +111,9 @@ def record(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> No
         # What it stands on is what UNIFY has made of the loads.
         seen = "select load_id, source, table_name from ops.built_loads where stage = 'unify'"
         as_of = con.execute("select as_of_at from intermediate.int_as_of__resolved").fetchone()
-        con.execute("delete from ops.removed_records")
+        # UNIFY may have begun on loads that it is not through with: then what it removed is still to be told.
+        loads = "select load_id, source, table_name from ops.loads where status in ('promoted', 'released')"
+        con.execute(f"delete from ops.removed_records where not exists ({loads} except {seen})")
     else:
         seen = "select load_id, source, table_name from ops.loads where status in ('promoted', 'released')"
         as_of = None

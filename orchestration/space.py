@@ -39,6 +39,10 @@ class SpaceError(RuntimeError):
     """The disk is too full; the message names the folder and what to do."""
 
 
+_given_up: set[Path] = set()
+"""State folders whose reserve was given up in this process and not laid again."""
+
+
 def bytes_of(size: str) -> int:
     """A size such as `256MB` or `1GiB` in bytes."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?)?B", size)
@@ -96,12 +100,13 @@ def lay_reserve(home: Path, size: int) -> bool:
     finally:
         os.close(handle)
     draft.rename(path)
+    _given_up.discard(home)
     return True
 
 
-def has_reserve(home: Path) -> bool:
-    """Whether the reserve of a state folder is there: what was there and is not any more, a write did not fit."""
-    return (home / RESERVE).exists()
+def is_given_up(home: Path) -> bool:
+    """Whether the reserve of a state folder was given up in this process: some write did not fit."""
+    return home in _given_up
 
 
 def release_reserve(home: Path) -> bool:
@@ -110,6 +115,7 @@ def release_reserve(home: Path) -> bool:
     if not path.exists():
         return False
     path.unlink()
+    _given_up.add(home)
     logger.warning("%s: the disk is full; the reserve was given up so that the run can end cleanly", home)
     return True
 

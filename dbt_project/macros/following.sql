@@ -37,16 +37,8 @@
 {{- return("'none'") -}}
 {%- endmacro %}
 
-{#-
-    Remove what records were before the new loads, where `delete+insert` has put nothing in their place, and book
-    which they were: the marts still hold what was made of them.
--#}
-{% macro delete_outdated_records() -%}
-{%- if is_kept() -%}
-{%- set loads = new_loads() -%}
-{%- for source_name, names in model.config.meta.tables.items() %}
-{%- for name in names %}
-{%- set outdated -%}
+{#- Records of an entity that were made of rows which new loads sent again, for the tables of one source. -#}
+{% macro outdated_records(source_name, name, loads) -%}
 {{ this }} as records
     inner join {{ adapter.quote('raw_' ~ source_name) }}.{{ adapter.quote(name) }} as sent
         on records._key = sent._key
@@ -55,23 +47,48 @@
         and records._table = '{{ name }}'
         and records._load_id <> sent._load_id
         and sent._load_id in ({{ loads }})
-{%- endset %}
+{%- endmacro %}
+
+{#-
+    Book which records were made of rows that new loads sent again, before they are replaced: one that goes, or that an
+    older row makes from now on, is in no new load, and what was made of it has to be made anew all the same.
+-#}
+{% macro book_outdated_records() -%}
+{%- if is_kept() -%}
+{%- for source_name, names in model.config.meta.tables.items() %}
+{%- for name in names %}
 insert into ops.removed_records
 select '{{ model.config.meta.entity }}', records.{{ config.get('unique_key') }}
-from {{ outdated }};
+from {{ outdated_records(source_name, name, new_loads()) }};
+{%- endfor %}
+{%- endfor %}
+{%- endif -%}
+{%- endmacro %}
+
+{#- Remove what records were before the new loads, where `delete+insert` has put nothing in their place. -#}
+{% macro delete_outdated_records() -%}
+{%- if is_kept() -%}
+{%- for source_name, names in model.config.meta.tables.items() %}
+{%- for name in names %}
 delete from {{ this }} where {{ config.get('unique_key') }} in (
     select records.{{ config.get('unique_key') }}
-    from {{ outdated }}
+    from {{ outdated_records(source_name, name, new_loads()) }}
 );
 {%- endfor %}
 {%- endfor %}
 {%- endif -%}
 {%- endmacro %}
 
-{#- Condition on records of any entity: the first stage has not seen their load. None has in a full build. -#}
-{% macro is_of_unseen_load() -%}
-{%- if execute and not should_full_refresh() -%}
-_load_id in ({{ unseen_loads('unify') }})
+{#-
+    Condition on records of an entity: the first stage has not seen them as they are. None is that in a full build, nor
+    where nothing was ever loaded.
+-#}
+{% macro is_unseen_record(entity) -%}
+{%- if execute and not should_full_refresh() and adapter.get_relation(target.database, 'ops', 'loads') is not none -%}
+(
+    _load_id in ({{ unseen_loads('unify') }})
+    or {{ entity }}_key in {{ keys_of(entity, 'ops.removed_records') }}
+)
 {%- else -%}
 false
 {%- endif -%}

@@ -19,7 +19,7 @@ from orchestration.defs.load import load_space
 from orchestration.defs.transform import build_space
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
-from orchestration.space import has_reserve, is_disk_full, require_space
+from orchestration.space import is_disk_full, is_given_up, require_space
 from orchestration.warehouse import explained, is_alive, make_room, run_lock, writing
 
 INSTANCE = """\
@@ -101,13 +101,12 @@ def run_daily(settings: Settings) -> RunOutcome:
     """
     with run_lock(settings.home):
         _require_room(settings)
-        had_reserve = has_reserve(settings.home)
         try:
             return _run_daily(settings)
         except (sqlite3.Error, DBAPIError) as error:
             # SQLite calls a full disk an I/O error when it cannot write its journal.
-            is_given_up = had_reserve and not has_reserve(settings.home)
-            if is_disk_full(error) or is_given_up or shutil.disk_usage(settings.home).free < FULL_BELOW:
+            is_full = is_given_up(settings.home) or shutil.disk_usage(settings.home).free < FULL_BELOW
+            if is_full or is_disk_full(error):
                 make_room(settings)
                 raise explained(settings.warehouse, "No space left on device") or error from error
             reason = str(error.orig if isinstance(error, DBAPIError) else error)

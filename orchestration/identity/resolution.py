@@ -300,13 +300,17 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
         left join (select * from identity.phone union all select * from id_new_phone) as phone
             on new.phone_text = phone.phone_text and new.region = phone.region
     """)
+    # By its key as well: another record may have the hash that this one had.
+    con.execute("""
+        create or replace temp table id_known as
+        select record_id from identity.record semi join id_odd_input on record.input_hash = id_odd_input.old_hash
+        union
+        select record_id from identity.record semi join id_new_record using (record_id)
+    """)
     con.execute(f"""
         create or replace temp table id_old_record as
-        select {", ".join(edges.COLUMNS)}
-        from identity.record
-        semi join id_odd_input on record.input_hash = id_odd_input.old_hash
+        select {", ".join(edges.COLUMNS)} from identity.record semi join id_known using (record_id)
     """)
-    con.execute("create or replace temp table id_known as select record_id from id_old_record")
     con.execute("""
         create or replace temp table id_delta as
         select record_id, person_key from id_new_record union select record_id, person_key from id_old_record

@@ -180,8 +180,8 @@ group by all;
 """
 """One row per: record, phone spelling and region, pair tied by one value, blocked value, record and blocking key,
 weighed pair, record that is tied to another, tie that a guard refused, decision of a person, judgement, id ever given,
-record, link and validity range, change of an id, remembered fact; in the views: pair that waits for a decision, pair
-that is tied and one customer. `hash` values are DuckDB's own."""
+record, link and validity range, change of an id, remembered fact; in the view: pair that is tied and one customer.
+`hash` values are DuckDB's own."""
 
 TABLES: dict[str, str] = {
     "record": "One row per person record in its normalised form, as the last run saw it.",

@@ -190,6 +190,7 @@ def _following(entity: Entity, tables: Mapping[str, list[str]]) -> str:
         "    incremental_strategy='delete+insert',\n"
         f"    unique_key='{entity.key_name}',\n"
         "    on_schema_change='fail',\n"
+        '    pre_hook="{{ book_outdated_records() }}",\n'
         '    post_hook="{{ delete_outdated_records() }}",\n'
         f"    meta={{'entity': '{entity.name}', 'tables': {_literal(tables)}}}\n"
         ") }}\n\n"

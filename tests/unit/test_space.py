@@ -8,7 +8,15 @@ import pytest
 
 from orchestration import space
 from orchestration.settings import Engine, Settings
-from orchestration.space import SpaceError, bytes_of, is_disk_full, lay_reserve, release_reserve, require_space
+from orchestration.space import (
+    SpaceError,
+    bytes_of,
+    is_disk_full,
+    is_given_up,
+    lay_reserve,
+    release_reserve,
+    require_space,
+)
 from orchestration.warehouse import MemoryLimitError, writing
 
 DISK = 48 * 2**20
@@ -72,7 +80,9 @@ def test_a_write_that_fills_the_disk_changes_nothing_and_the_disk_is_free_again(
         assert con.execute("select count(*), min(i) from small").fetchone() == (1001, -1)
         con.execute(BIG.replace("3000000", "300000"))
     assert lay_reserve(settings.home, RESERVE)
+    assert not is_given_up(settings.home)
     assert release_reserve(settings.home)
+    assert is_given_up(settings.home)
     assert not release_reserve(settings.home)
 
 

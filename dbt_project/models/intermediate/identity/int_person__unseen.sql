@@ -7,12 +7,12 @@
 with unseen as (
     select person_key
     from {{ ref('int_person__unioned') }}
-    where {{ is_of_unseen_load() }}
+    where {{ is_unseen_record('person') }}
     {%- for entity in referring_to_persons() %}
     union
     select person_key
     from {{ ref('int_' ~ entity ~ '__unioned') }}
-    where {{ is_of_unseen_load() }}
+    where {{ is_unseen_record(entity) }}
     {%- endfor %}
     {%- if is_collected and not should_full_refresh() %}
     union

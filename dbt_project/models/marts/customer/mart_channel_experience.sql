@@ -2,19 +2,30 @@ with contacts as (
     select * from {{ ref('int_customer_channel__contacted') }}
 ),
 
+-- Quarters before the first that any figure is of are none to compare with.
+quarters as (
+    select *
+    from {{ ref('dim_period') }}
+    where period_grain = 'quarter'
+),
+
 counted as (
     select
-        calendar,
-        quarter_start,
-        channel,
-        cast(sum(contact_count) as bigint) as contact_count,
+        contacts.calendar,
+        contacts.quarter_start,
+        contacts.channel,
+        cast(sum(contacts.contact_count) as bigint) as contact_count,
         count(*) as customer_count,
-        sum(switched_count) as switched_count,
-        cast(sum(scored_count) as bigint) as scored_count,
-        sum(score_sum) as score_sum,
-        sum(score_sum_sq) as score_sum_sq
+        sum(contacts.switched_count) as switched_count,
+        cast(sum(contacts.scored_count) as bigint) as scored_count,
+        sum(contacts.score_sum) as score_sum,
+        sum(contacts.score_sum_sq) as score_sum_sq
     from contacts
-    group by calendar, quarter_start, channel
+    inner join quarters
+        on
+            contacts.calendar = quarters.calendar
+            and contacts.quarter_start = quarters.period_start
+    group by contacts.calendar, contacts.quarter_start, contacts.channel
 ),
 
 compared as (
