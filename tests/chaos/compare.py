@@ -54,6 +54,7 @@ NOT_COMPARED = {
     "intermediate.int_person__unseen",
     "intermediate.int_record__touched",
     "intermediate.int_customer__touched",
+    "intermediate.int_kpi_wait_cell__touched",
 }
 """What the last run has found changed; one that takes over from a killed run begins with more."""
 

@@ -33,6 +33,7 @@ WHAT_CHANGED = {
     "intermediate.int_person__unseen",
     "intermediate.int_record__touched",
     "intermediate.int_customer__touched",
+    "intermediate.int_kpi_wait_cell__touched",
 }
 """What a run has found changed, which a build from nothing does not ask."""
 

@@ -1,8 +1,15 @@
-{#- A table: quantiles need every record of every cell in order, once. -#}
-{{ config(materialized='table') }}
+{#- A table: quantiles need all records of a cell in order. Cells that hold what they held keep their rows. -#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'relation': 'int_kpi_wait_cell__touched', 'column': 'cell_id'}}
+) }}
 
-{%- set dimensions = ['channel', 'region', 'segment', 'product_line'] %}
 {%- set shares = {'median': 0.5, 'p90': 0.9} %}
+{%- if not execute %}
+    {%- do ref('int_kpi_wait_cell__touched') %}
+{%- endif %}
 
 with records as (
     select * from {{ ref('int_kpi_wait__observed') }}
@@ -12,82 +19,40 @@ days as (
     select * from {{ ref('int_kpi_day__mapped') }}
 ),
 
--- Cells are known by numbers while their records are put in order.
-day_periods as (
-    select
-        date_day,
-        calendar,
-        period_grain,
-        period_start,
-        dense_rank() over (order by calendar, period_grain, period_start) as period_id
-    from days
-),
+{{ placed_waits() }},
 
 periods as (
     select distinct
-        period_id,
         calendar,
         period_grain,
-        period_start
-    from day_periods
+        period_start,
+        hash(calendar, period_grain, period_start) as period_id
+    from days
 ),
 
-record_slices as (
-    select
-        metric,
-        observed_date,
-        is_counted,
-        is_answered,
-        value,
-        unnest(['all', '{{ dimensions | join("', '") }}']) as slice, -- noqa: LT05
-        unnest(['all', {{ dimensions | join(', ') }}]) as slice_value
-    from records
-),
-
-slice_names as (
+slices as (
     select distinct
+        slice_id,
         metric,
         slice,
         slice_value
     from record_slices
 ),
 
-slices as (
-    select
-        *,
-        row_number() over (order by metric, slice, slice_value) as slice_id
-    from slice_names
-),
-
--- One number holds a wait, in ten-thousandths of a minute, and whether it goes on: put in order, an answer comes before
--- a wait that has lasted as long. Sorted lists are an order of magnitude cheaper than windows over cells.
-placed as (
-    select
-        slices.slice_id,
-        day_periods.period_id,
-        record_slices.is_counted,
-        record_slices.is_answered,
-        cast(record_slices.value * 10000 as bigint) * 2
-        + case when record_slices.is_answered then 0 else 1 end as code
-    from record_slices
-    inner join slices
-        on
-            record_slices.metric = slices.metric
-            and record_slices.slice = slices.slice
-            and record_slices.slice_value = slices.slice_value
-    inner join day_periods
-        on record_slices.observed_date = day_periods.date_day
-),
-
+-- Sorted lists are an order of magnitude cheaper than windows over cells.
 lists as (
     select
         slice_id,
         period_id,
+        {{ wait_cell_content() }} as content_hash,
         count(*) as total,
         count(*) filter (where is_counted) as known,
         count(*) filter (where is_counted and is_answered) as answered,
         list_sort(list(code) filter (where is_counted)) as codes
     from placed
+    {%- if keeps_rows() %}
+    where {{ wait_cell() }} in ({{ touched_keys() }})
+    {%- endif %}
     group by slice_id, period_id
 ),
 
@@ -246,6 +211,7 @@ quantiles as (
     select
         cells.slice_id,
         cells.period_id,
+        cells.content_hash,
         cells.total,
         cells.known,
         cells.answered,
@@ -284,6 +250,8 @@ by_statistic as (
         periods.period_start,
         slices.slice,
         slices.slice_value,
+        hash(quantiles.slice_id, quantiles.period_id) as cell_id,
+        quantiles.content_hash,
         quantiles.{{ size }} as n,
         quantiles.total - quantiles.{{ size }} as n_invalid,
         quantiles.{{ statistic }} / 10000.0 as quantile,
@@ -308,6 +276,8 @@ select
     period_start,
     slice,
     slice_value,
+    cell_id,
+    content_hash,
     n,
     n_invalid,
     case when n >= {{ suppressed_below() }} then quantile end as quantile,
