@@ -113,6 +113,7 @@ create table if not exists ops.removed_records (
     entity text not null,
     record_key text not null
 );
+alter table ops.removed_records add column if not exists person_key text;
 create table if not exists ops.decisions (
     decided_at timestamp not null,
     kind text not null check (kind in ('release', 'discard', 'replay')),

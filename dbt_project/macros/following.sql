@@ -51,14 +51,19 @@
 
 {#-
     Book which records were made of rows that new loads sent again, before they are replaced: one that goes, or that an
-    older row makes from now on, is in no new load, and what was made of it has to be made anew all the same.
+    older row makes from now on, is in no new load, and what was made of it has to be made anew all the same. So has the
+    person it named.
 -#}
 {% macro book_outdated_records() -%}
 {%- if is_kept() -%}
+{%- set entity = model.config.meta.entity -%}
 {%- for source_name, names in model.config.meta.tables.items() %}
 {%- for name in names %}
 insert into ops.removed_records
-select '{{ model.config.meta.entity }}', records.{{ config.get('unique_key') }}
+select
+    '{{ entity }}',
+    records.{{ config.get('unique_key') }},
+    {{ 'records.person_key' if entity == 'person' or entity in referring_to_persons() else 'null' }}
 from {{ outdated_records(source_name, name, new_loads()) }};
 {%- endfor %}
 {%- endfor %}
@@ -76,21 +81,6 @@ delete from {{ this }} where {{ config.get('unique_key') }} in (
 );
 {%- endfor %}
 {%- endfor %}
-{%- endif -%}
-{%- endmacro %}
-
-{#-
-    Condition on records of an entity: the first stage has not seen them as they are. None is that in a full build, nor
-    where nothing was ever loaded.
--#}
-{% macro is_unseen_record(entity) -%}
-{%- if execute and not should_full_refresh() and adapter.get_relation(target.database, 'ops', 'loads') is not none -%}
-(
-    _load_id in ({{ unseen_loads('unify') }})
-    or {{ entity }}_key in {{ keys_of(entity, 'ops.removed_records') }}
-)
-{%- else -%}
-false
 {%- endif -%}
 {%- endmacro %}
 

@@ -71,7 +71,7 @@ def recorded(warehouse, write_config):
             product_key text, product_line text, unit_cost decimal(18, 4), currency text, name text
         );
         insert into intermediate.int_product__unioned values ('shop:1', 'tea', 2, 'USD', 'Green tea');
-        insert into ops.removed_records values ('order', 'shop:7');
+        insert into ops.removed_records values ('order', 'shop:7', null);
     """)
     for stage in (UNIFY, MODEL):
         builds.begin(warehouse, settings, stage)
@@ -85,9 +85,9 @@ def test_models_follow_what_changed_since_they_were_built(warehouse, recorded):
 
 
 def test_what_was_removed_is_kept_until_the_models_know(warehouse, recorded):
-    warehouse.execute("insert into ops.removed_records values ('order', 'shop:8')")
+    warehouse.execute("insert into ops.removed_records values ('order', 'shop:8', null)")
     builds.record(warehouse, recorded, UNIFY)
-    assert warehouse.execute("from ops.removed_records").fetchall() == [("order", "shop:8")]
+    assert warehouse.execute("from ops.removed_records").fetchall() == [("order", "shop:8", None)]
     builds.record(warehouse, recorded, MODEL)
     assert warehouse.execute("from ops.removed_records").fetchall() == []
 

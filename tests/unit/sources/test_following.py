@@ -35,7 +35,7 @@ CONFIG = """
             entity: ticket
             one_per_key: true
             order_by: step
-            columns: {ticket_id: number, created_at: changed, status: state}
+            columns: {ticket_id: number, person_id: step, created_at: changed, status: state}
           - name: contacts
             files: contacts.csv
             key: line
@@ -49,14 +49,14 @@ FIRST = {
     "people": [("1", "a", "a@x.org", "new"), ("2", "b", "b@x.org", "new"), ("3", "c", "c@x.org", "new")],
     # The same keys of rows as in the other table: each is followed by itself.
     "sellers": [("1", "a", "s@x.org", "new"), ("2", "b", "t@x.org", "new")],
-    "updates": [("1", "T1", "1", "new"), ("2", "T1", "2", "open"), ("3", "T2", "1", "new"), ("4", "T3", "1", "new")],
+    "updates": [("1", "T1", "1", "new"), ("2", "T1", "2", "open"), ("3", "T2", "1", "new"), ("4", "T3", "9", "new")],
     "contacts": [("1", "K", "1", "old@x.org"), ("2", "K", "2", "new@x.org"), ("3", "M", "1", "m@x.org")],
 }
 SECOND = {
     # Another id, none of ours any more, another mail, a new one; the last row is gone.
     "people": [("1", "z", "a@x.org", "new"), ("2", "b", "b@x.org", "test"), ("4", "d", "d@x.org", "new")],
     "sellers": [("2", "b", "changed@x.org", "new")],
-    # The last word on T1 turns out to be about T2; T3 is gone; T4 is new.
+    # The last word on T1 turns out to be about T2; T3 is gone, and the person that only it names; T4 is new.
     "updates": [("2", "T2", "2", "closed"), ("5", "T4", "1", "new")],
     # The last word on K is gone: an older one counts again, which no new load brings.
     "contacts": [],

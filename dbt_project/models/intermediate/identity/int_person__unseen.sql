@@ -1,32 +1,34 @@
 {#- A table: every entity is asked for these persons. -#}
 {{ config(materialized='table') }}
 
-{%- set is_collected = execute
-    and adapter.get_relation(target.database, 'intermediate', 'int_person_record__collected') is not none %}
+{%- set entities = ['person'] + referring_to_persons() %}
+{%- set follows = follows_change() %}
+{%- if follows %}
+    {%- set loads = unseen_loads('unify') %}
+{%- endif %}
 
-with unseen as (
-    select person_key
-    from {{ ref('int_person__unioned') }}
-    where {{ is_unseen_record('person') }}
-    {%- for entity in referring_to_persons() %}
-    union
+with brought as (
+    {%- for entity in entities %}
     select person_key
     from {{ ref('int_' ~ entity ~ '__unioned') }}
-    where {{ is_unseen_record(entity) }}
-    {%- endfor %}
-    {%- if is_collected and not should_full_refresh() %}
-    union
-    select record_key as person_key
-    from ops.removed_records
-    where entity = 'person'
-    -- Of the bare ones, those that nobody refers to any more go.
-    union
+    where {% if follows %}_load_id in ({{ loads }}){% else %}false{% endif %}
+    union all
+    -- What an older row makes from now on is in no new load.
     select person_key
-    from {{ as_last_built('intermediate', 'int_person_record__collected') }}
-    where is_bare
+    from {{ ref('int_' ~ entity ~ '__unioned') }}
+    where {% if follows %}{{ entity }}_key in {{ keys_of(entity, 'ops.removed_records') }}{% else %}false{% endif %}
+    {% if not loop.last %}union all{% endif %}
+    {%- endfor %}
+),
+
+unseen as (
+    select person_key from brought
+    {%- if follows %}
+    union all
+    select person_key from ops.removed_records
     {%- endif %}
 )
 
-select person_key
+select distinct person_key
 from unseen
 where person_key is not null
