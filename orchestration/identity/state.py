@@ -320,8 +320,8 @@ def record_id_sql(person_key: str) -> str:
 def input_hash_sql() -> str:
     """SQL for the hash of what identity reads of a person record.
 
-    64 bits: among ten million records there are two of one hash once in 300,000 warehouses; then a change of one of
-    the two may go unseen until the next full run.
+    64 bits: among ten million records there are two of one hash once in 300,000 warehouses; then it may go unseen that
+    one of the two is gone, until the rules change.
     """
     return f"hash(row({', '.join(INPUT)}))"
 
