@@ -466,15 +466,16 @@ def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
         select key from identity.block semi join id_known using (record_id)
     """)
     con.execute("create or replace temp table id_met_block as from identity.block semi join id_touched_key using (key)")
+    con.execute("""
+        create or replace temp table id_now_met as
+        select record_id, key from id_met_block anti join id_known using (record_id)
+        union all
+        select record_id, key from id_new_block
+    """)
     con.execute(f"""
         create or replace temp table id_weighed_record as
-        with now_met as (
-            select record_id, key from id_met_block anti join id_known using (record_id)
-            union all
-            select record_id, key from id_new_block
-        ),
-        then_counted as (select key, count(*) as records from id_met_block group by key),
-        now_counted as (select key, count(*) as records from now_met group by key),
+        with then_counted as (select key, count(*) as records from id_met_block group by key),
+        now_counted as (select key, count(*) as records from id_now_met group by key),
         turned as (
             select key
             from then_counted
@@ -484,7 +485,7 @@ def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
         )
         select record_id from id_delta
         union
-        select record_id from now_met semi join turned using (key)
+        select record_id from id_now_met semi join turned using (key)
     """)
     con.execute("""
         create or replace temp table id_turned_hub as
@@ -503,12 +504,21 @@ def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _take_near_blocks(con: duckdb.DuckDBPyConnection) -> None:
-    """Every record of the keys that records in `id_weighed_record` have: `id_near_block` (record_id, key)."""
+    """Every record of the keys that records in `id_weighed_record` have: `id_near_block` (record_id, key).
+
+    Of the keys of changed records it is known by now; the history is read for the others.
+    """
     con.execute("""
         create or replace temp table id_near_key as
-        select distinct key from id_block semi join id_weighed_record using (record_id)
+        with unchanged as (from id_weighed_record anti join id_delta using (record_id))
+        select distinct key from id_block semi join unchanged using (record_id) anti join id_touched_key using (key)
     """)
-    con.execute("create or replace temp table id_near_block as from id_block semi join id_near_key using (key)")
+    con.execute("""
+        create or replace temp table id_near_block as
+        select record_id, key from id_now_met
+        union all
+        select record_id, key from id_block semi join id_near_key using (key)
+    """)
 
 
 def _take_near_records(con: duckdb.DuckDBPyConnection) -> None:
