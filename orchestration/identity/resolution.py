@@ -349,12 +349,13 @@ def _list_forgotten_phones(con: duckdb.DuckDBPyConnection) -> None:
     """
     con.execute("""
         create or replace temp table id_old_phone as
-        select phone_text, region
-        from identity.phone
-        where
-            exists (from id_known)
-            and (phone is null or phone in (select phone from id_old_record))
-            and (phone is null or phone not in (select phone from id_record where phone is not null))
+        with in_question as (
+            select phone_text, region, phone
+            from identity.phone
+            where exists (from id_known) and (phone is null or phone in (select phone from id_old_record))
+        ),
+        borne as (select phone from id_record semi join in_question using (phone))
+        select phone_text, region from in_question where phone is null or phone not in (from borne)
     """)
 
 
