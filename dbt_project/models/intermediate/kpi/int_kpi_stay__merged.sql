@@ -9,15 +9,17 @@ subscriptions as (
     select * from {{ ref('fct_subscription') }}
 ),
 
--- Retention asks whether somebody is active in any way: stays of both kinds that touch or overlap are one.
+-- Retention asks whether somebody is active in any way: stays of both kinds that touch or overlap are one. Two of the
+-- same days are told apart by their kind, so that both windows take them in one order.
 span_reach as (
     select
         customer_id,
+        kind,
         started_date,
         ended_date,
         max(coalesce(ended_date, date '9999-12-31')) over (
             partition by customer_id
-            order by started_date, coalesce(ended_date, date '9999-12-31')
+            order by started_date, coalesce(ended_date, date '9999-12-31'), kind
             rows between unbounded preceding and 1 preceding
         ) as reached_date
     from spans
@@ -28,7 +30,7 @@ span_numbered as (
         *,
         count(*) filter (where reached_date is null or started_date > reached_date) over (
             partition by customer_id
-            order by started_date, coalesce(ended_date, date '9999-12-31')
+            order by started_date, coalesce(ended_date, date '9999-12-31'), kind
             rows between unbounded preceding and current row
         ) as stay_number
     from span_reach
@@ -109,8 +111,18 @@ merged as (
         started_date,
         ended_date,
         amount,
-        count(*) over (partition by metric, is_counted, customer_id) = 1 as is_only_stay
+        count(*) over of_customer = 1 as is_only_stay,
+        lag(ended_date) over stays_in_order as previous_ended_date,
+        lead(started_date) over stays_in_order as next_started_date
     from stays
+    window
+        of_customer as (
+            partition by metric, is_counted, customer_id
+        ),
+        stays_in_order as (
+            partition by metric, is_counted, customer_id
+            order by started_date, ended_date nulls last
+        )
 )
 
 select * from merged

@@ -19,7 +19,6 @@ starts as (
     select
         stays.metric,
         stays.is_counted,
-        stays.is_only_stay,
         stays.customer_id,
         days.calendar,
         days.period_grain,
@@ -35,7 +34,6 @@ ends as (
     select
         stays.metric,
         stays.is_counted,
-        stays.is_only_stay,
         stays.customer_id,
         days.calendar,
         days.period_grain,
@@ -53,72 +51,27 @@ changes as (
     select * from ends
 ),
 
--- What starts and ends in one period is never seen at a boundary, and a return in the period of the end is no gap.
-net_changes as (
-    select
-        metric,
-        is_counted,
-        is_only_stay,
-        customer_id,
-        calendar,
-        period_grain,
-        boundary_number,
-        sum(stay_change) as stay_change,
-        sum(amount_change) as amount_change
-    from changes
-    group by metric, is_counted, is_only_stay, customer_id, calendar, period_grain, boundary_number
-),
-
-running as (
-    select
-        *,
-        sum(stay_change) over so_far as stays,
-        sum(amount_change) over so_far as amount
-    from net_changes
-    window so_far as (
-        partition by metric, is_counted, is_only_stay, customer_id, calendar, period_grain
-        order by boundary_number
-    )
-),
-
-levels as (
-    select
-        *,
-        case
-            when metric = 'revenue_churn_rate' and is_counted then cast(amount as decimal(18, 4))
-            else cast(least(stays, 1) as decimal(18, 4))
-        end as level
-    from running
+steps as (
+    select * from {{ steps_of_changes('changes') }}
 ),
 
 observed as (
     select
-        levels.metric,
-        levels.customer_id as record_key,
-        levels.customer_id,
-        levels.calendar,
-        levels.period_grain,
-        levels.boundary_number,
-        lead(levels.boundary_number) over steps as next_boundary_number,
+        steps.metric,
+        steps.customer_id as record_key,
+        steps.customer_id,
+        steps.calendar,
+        steps.period_grain,
+        steps.boundary_number,
+        steps.next_boundary_number,
         coalesce(customers.region, 'unknown') as region,
         coalesce(customers.segment, 'unknown') as segment,
-        levels.is_counted,
-        levels.is_only_stay,
-        levels.level,
-        coalesce(lag(levels.level) over steps, 0) as previous_level
-    from levels
+        steps.is_counted,
+        steps.level,
+        steps.previous_level
+    from steps
     left join customers
-        on levels.customer_id = customers.customer_id
-    window steps as (
-        partition by
-            levels.metric,
-            levels.is_counted,
-            levels.is_only_stay,
-            levels.customer_id,
-            levels.calendar,
-            levels.period_grain
-        order by levels.boundary_number
-    )
+        on steps.customer_id = customers.customer_id
 )
 
 select * from observed

@@ -4,15 +4,7 @@
 {%- set dimensions = ['region', 'segment'] %}
 
 with stays as (
-    select *
-    from {{ ref('int_kpi_stay__merged') }}
-    where is_only_stay
-),
-
-steps as (
-    select *
-    from {{ ref('int_kpi_transition__observed') }}
-    where not is_only_stay
+    select * from {{ ref('int_kpi_stay__merged') }}
 ),
 
 customers as (
@@ -26,7 +18,7 @@ days as (
 ),
 
 -- Most customers stay once, and those who did so on the same days count alike: they are counted here before they are
--- laid out over the periods. Only those who come and go are followed one by one.
+-- laid out over the periods.
 alike as (
     select
         stays.metric,
@@ -40,12 +32,18 @@ alike as (
     from stays
     left join customers
         on stays.customer_id = customers.customer_id
+    where stays.is_only_stay
     group by all
 ),
 
-alike_seen as (
+alike_placed as (
     select
-        alike.*,
+        alike.metric,
+        alike.is_counted,
+        alike.amount,
+        alike.region,
+        alike.segment,
+        alike.customers,
         start_days.calendar,
         start_days.period_grain,
         start_days.period_number + 1 as first_boundary_number,
@@ -58,8 +56,100 @@ alike_seen as (
             alike.ended_date = end_days.date_day
             and start_days.calendar = end_days.calendar
             and start_days.period_grain = end_days.period_grain
+),
+
+-- Of those who come and go, a stay counts by itself too, unless it ends or begins in one period with its neighbour:
+-- then nobody was gone. Subscriptions may run side by side, and are followed together.
+returning_placed as (
+    select
+        stays.metric,
+        stays.is_counted,
+        stays.customer_id,
+        stays.amount,
+        start_days.calendar,
+        start_days.period_grain,
+        start_days.period_number + 1 as first_boundary_number,
+        end_days.period_number + 1 as gone_boundary_number,
+        stays.metric = 'revenue_churn_rate'
+        or coalesce(previous_days.period_number = start_days.period_number, false)
+        or coalesce(next_days.period_number = end_days.period_number, false) as is_chained
+    from stays
+    inner join days as start_days
+        on stays.started_date = start_days.date_day
+    left join days as end_days
+        on
+            stays.ended_date = end_days.date_day
+            and start_days.calendar = end_days.calendar
+            and start_days.period_grain = end_days.period_grain
+    left join days as previous_days
+        on
+            stays.previous_ended_date = previous_days.date_day
+            and start_days.calendar = previous_days.calendar
+            and start_days.period_grain = previous_days.period_grain
+    left join days as next_days
+        on
+            stays.next_started_date = next_days.date_day
+            and start_days.calendar = next_days.calendar
+            and start_days.period_grain = next_days.period_grain
+    where not stays.is_only_stay
+),
+
+alone_placed as (
+    select
+        returning_placed.metric,
+        returning_placed.is_counted,
+        returning_placed.amount,
+        coalesce(customers.region, 'unknown') as region,
+        coalesce(customers.segment, 'unknown') as segment,
+        count(*) as customers,
+        returning_placed.calendar,
+        returning_placed.period_grain,
+        returning_placed.first_boundary_number,
+        returning_placed.gone_boundary_number
+    from returning_placed
+    left join customers
+        on returning_placed.customer_id = customers.customer_id
+    where not returning_placed.is_chained
+    group by all
+),
+
+seen as (
+    select * from alike_placed
     -- Started and ended in one period: never seen.
-    where end_days.period_number is null or end_days.period_number <> start_days.period_number
+    where gone_boundary_number is distinct from first_boundary_number
+    union all
+    select * from alone_placed
+    where gone_boundary_number is distinct from first_boundary_number
+),
+
+chained_changes as (
+    select
+        metric,
+        is_counted,
+        customer_id,
+        calendar,
+        period_grain,
+        first_boundary_number as boundary_number,
+        1 as stay_change,
+        amount as amount_change
+    from returning_placed
+    where is_chained
+    union all
+    select
+        metric,
+        is_counted,
+        customer_id,
+        calendar,
+        period_grain,
+        gone_boundary_number as boundary_number,
+        -1 as stay_change,
+        -amount as amount_change
+    from returning_placed
+    where is_chained and gone_boundary_number is not null
+),
+
+steps as (
+    select * from {{ steps_of_changes('chained_changes') }}
 ),
 
 step_groups as (
@@ -74,7 +164,7 @@ step_groups as (
         amount as level,
         cast(0 as decimal(18, 4)) as previous_level,
         customers
-    from alike_seen
+    from seen
     union all
     select
         metric,
@@ -87,21 +177,23 @@ step_groups as (
         cast(0 as decimal(18, 4)) as level,
         amount as previous_level,
         customers
-    from alike_seen
+    from seen
     where gone_boundary_number is not null
     union all
     select
-        metric,
-        calendar,
-        period_grain,
-        boundary_number,
-        region,
-        segment,
-        is_counted,
-        level,
-        previous_level,
+        steps.metric,
+        steps.calendar,
+        steps.period_grain,
+        steps.boundary_number,
+        coalesce(customers.region, 'unknown') as region,
+        coalesce(customers.segment, 'unknown') as segment,
+        steps.is_counted,
+        steps.level,
+        steps.previous_level,
         1 as customers
     from steps
+    left join customers
+        on steps.customer_id = customers.customer_id
 ),
 
 signed_groups as (
@@ -111,13 +203,15 @@ signed_groups as (
     from step_groups
 ),
 
-changes as (
+-- The steps are many, the groups they are of are few: slices are made of these.
+group_changes as (
     select
         metric,
         calendar,
         period_grain,
         boundary_number,
-        {{ select_slice(dimensions) }},
+        region,
+        segment,
         sum(customers * stay_change) filter (where is_counted) as n,
         sum(customers * stay_change) filter (where not is_counted) as n_invalid,
         sum(customers * (level - previous_level)) filter (where is_counted) as level,
@@ -125,6 +219,22 @@ changes as (
         -- What one customer loses is never made up by what another one gains.
         sum(customers * (previous_level - level)) filter (where is_counted and level < previous_level) as lost
     from signed_groups
+    group by all
+),
+
+changes as (
+    select
+        metric,
+        calendar,
+        period_grain,
+        boundary_number,
+        {{ select_slice(dimensions) }},
+        sum(n) as n,
+        sum(n_invalid) as n_invalid,
+        sum(level) as level,
+        sum(level_sq) as level_sq,
+        sum(lost) as lost
+    from group_changes
     group by {{ kpi_grouping_sets('metric, calendar, period_grain, boundary_number', dimensions) }} -- noqa: PRS
 ),
 
