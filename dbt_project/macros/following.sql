@@ -164,18 +164,44 @@ where
     customers says so by `has_customers: false`, one that has the keys from a `relation` of its own by its name.
 -#}
 {% macro touched_keys() -%}
-{%- set touched = config.get('meta').touched -%}
+{{- touched_keys_of(config.get('meta').touched, this, ref) -}}
+{%- endmacro %}
+
+{#- The same for any model that follows the change: `rows` is its relation, and `find` gives a relation by its name. -#}
+{% macro touched_keys_of(touched, rows, find) -%}
 {%- if touched.relation -%}
-select {{ touched.column }} from {{ ref(touched.relation) }}
+select {{ touched.column }} from {{ find(touched.relation) }}
 {%- elif touched.entity -%}
-select record_key from {{ ref('int_record__touched') }} where entity = '{{ touched.entity }}'
+select record_key from {{ find('int_record__touched') }} where entity = '{{ touched.entity }}'
 {%- if touched.get('has_customers', true) %}
 union
-select {{ touched.column }} from {{ this }} where customer_id in (select customer_id from {{ ref('int_customer__touched') }})
+select {{ touched.column }} from {{ rows }} where customer_id in (select customer_id from {{ find('int_customer__touched') }})
 {%- endif -%}
 {%- else -%}
-select customer_id from {{ ref('int_customer__touched') }}
+select customer_id from {{ find('int_customer__touched') }}
 {%- endif -%}
+{%- endmacro %}
+
+{#-
+    Condition on rows of a model that a test is about: the last build made them. True for models that are built whole,
+    and whenever tests are run by themselves (`dbt test`), which look at all rows.
+
+    Not by ref(): the tables that name what is touched are no parents of the test, only of the model.
+-#}
+{% macro is_made_by_last_build(model) -%}
+{%- if execute and flags.WHICH == 'build' and follows_change() -%}
+{%- set found = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+    | selectattr('alias', 'equalto', model.identifier) | first -%}
+{%- set touched = found.config.meta.touched if found else none -%}
+{%- if touched -%}
+{{- return(touched.column ~ ' in (' ~ touched_keys_of(touched, model, intermediate_as_last_built) ~ ')') -}}
+{%- endif -%}
+{%- endif -%}
+{{- return('true') -}}
+{%- endmacro %}
+
+{% macro intermediate_as_last_built(name) -%}
+{{- return(as_last_built('intermediate', name)) -}}
 {%- endmacro %}
 
 {#- Whether the rows of this model stay where no change touches them. -#}

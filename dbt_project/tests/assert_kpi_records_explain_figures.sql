@@ -1,16 +1,39 @@
--- The records one finds behind the figures are as many as the figures say: each metric over the whole of time.
+-- The records one finds behind the figures are as many as the figures say: each metric over the whole of time; after a
+-- build that followed the change in the months since the one before the last build.
 {%- set metrics = kpi_metrics() | rejectattr('period_kind', 'equalto', 'transition') | list %}
+{%- set is_of_change = flags.WHICH == 'build' and follows_change() %}
+{%- set grain = 'month' if is_of_change else 'all' %}
+{%- set since %}
+{%- if is_of_change %}
+date_trunc('month', timestamp '{{ last_build()[1] }}') - interval 1 month
+{%- else -%}
+date '0001-01-01'
+{%- endif %}
+{%- endset %}
 
-with figures as (
+with periods as (
+    select *
+    from {{ ref('dim_period') }}
+    where
+        calendar = 'gregorian'
+        and period_grain = '{{ grain }}'
+        and period_start >= {{ since }}
+),
+
+figures as (
     select
         parts.metric,
+        parts.period_start,
         case metrics.records_part when 'n' then parts.n else parts.numerator end as published_count
     from {{ ref('mart_kpi_parts') }} as parts
     inner join {{ ref('dim_metric') }} as metrics
         on parts.metric = metrics.metric
     where
-        parts.period_grain = 'all'
+        parts.calendar = 'gregorian'
+        and parts.period_grain = '{{ grain }}'
+        and parts.period_start >= {{ since }}
         and parts.slice = 'all'
+        and metrics.period_kind <> 'transition'
 ),
 
 -- What kpi_records gives for each metric, counted for all metrics of a model at once.
@@ -18,16 +41,18 @@ records as (
     {%- for model, of_model in metrics | groupby('records_model') %}
     select
         records.metric as records_metric,
+        periods.period_start,
         count(*) as record_count
     from {{ ref(model) }} as records
-    inner join {{ ref('dim_period') }} as periods
+    inner join periods
         on
             {{ is_record_in_period(of_model[0].period_kind) }}
     where
-        periods.calendar = 'gregorian'
-        and periods.period_grain = 'all'
-        and records.is_counted
-    group by records.metric
+        records.is_counted
+        {%- if of_model[0].period_kind == 'flow' %}
+        and records.observed_date >= {{ since }}
+        {%- endif %}
+    group by records.metric, periods.period_start
     {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 ),
@@ -36,18 +61,22 @@ metric_records as (
     {%- for metric in metrics %}
     select
         '{{ metric.metric }}' as metric,
-        '{{ metric.records_metric or metric.metric }}' as records_metric
+        records.period_start,
+        records.record_count
+    from records
+    where records.records_metric = '{{ metric.records_metric or metric.metric }}'
     {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 )
 
 select
-    metric_records.metric,
+    coalesce(figures.metric, metric_records.metric) as metric,
+    coalesce(figures.period_start, metric_records.period_start) as period_start,
     figures.published_count,
-    records.record_count
+    metric_records.record_count
 from metric_records
-left join records
-    on metric_records.records_metric = records.records_metric
-left join figures
-    on metric_records.metric = figures.metric
-where coalesce(figures.published_count, 0) <> coalesce(records.record_count, 0)
+full outer join figures
+    on
+        metric_records.metric = figures.metric
+        and metric_records.period_start = figures.period_start
+where coalesce(figures.published_count, 0) <> coalesce(metric_records.record_count, 0)

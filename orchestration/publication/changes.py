@@ -8,7 +8,7 @@ whatever changed a mart, its rows tell.
 What is remembered belongs to one file and says so by the file's fingerprint. Of any other file (one put back from a
 backup, or written by a run that was killed before it could book) nothing is known, and it is written whole.
 
-Belongs here: finding the changes, remembering. Does not belong here: writing them (`writer`).
+Belongs here: hashing what tables hold, finding the changes, remembering. Does not belong here: writing them (`writer`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from orchestration.builds import find
 from orchestration.publication.content import Content, plain_columns, relation
 from orchestration.publication.masking import literal
 from orchestration.publication.specs import MartSpec, PublicationError
@@ -80,6 +81,23 @@ EVERYTHING = Changes(is_copy=False)
 """Nothing is known of what is published."""
 
 
+def table_hashes(con: duckdb.DuckDBPyConnection, content: Content) -> dict[str, list[str]]:
+    """What each table holds: its row count and two order-free sums over hashes, and its columns.
+
+    One sum would miss some pairs of changes. The hashes are those of its rows; of a table with owners those of what
+    each owner has, so that its rows are read once for both. Needs `masking.hashing` and `owners_compared` around it.
+
+    Raises:
+        PublicationError: The owner of a mart is no expression over its columns.
+    """
+    return find(
+        con,
+        "content of the marts",
+        {spec.name: [spec.owner, content.types[spec.name]] for spec in content.tables},
+        lambda: {spec.name: _hashes(con, spec, content) for spec in content.tables},
+    )
+
+
 def find_changes(
     con: duckdb.DuckDBPyConnection,
     layout: Layout,
@@ -96,15 +114,17 @@ def find_changes(
         published: What readers have.
         content: What would be published.
         basis: How (`content.basis`).
-        hashes: What each table holds (`content.table_hashes`).
+        hashes: What each table holds (`table_hashes`).
 
     Raises:
         PublicationError: The owner of a mart is no expression over its columns.
     """
     changes = _changes_of_tables(con, layout, published, basis, hashes)
     changed = [spec for spec in content.tables if spec.owner is not None and spec.name not in changes.unchanged]
+    read = {mart for (mart,) in con.execute(f"select distinct mart from {_NOW}").fetchall()}
     for spec in changed:
-        _read_owners(con, spec, content)
+        if spec.name not in read:
+            _read_owners(con, spec, content)
     _compare_owners(con, [spec.name for spec in changed])
     return replace(changes, by_owner=_few_touched(con)) if changes.is_copy else changes
 
@@ -112,7 +132,7 @@ def find_changes(
 @contextmanager
 def owners_compared(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Keep what is found about owners on the connection, for as long as the block runs."""
-    con.execute(f"create or replace temp table {_NOW} (mart text, owner ubigint, content ubigint)")
+    con.execute(f"create or replace temp table {_NOW} (mart text, owner ubigint, row_count bigint, content ubigint)")
     try:
         yield
     finally:
@@ -144,7 +164,10 @@ def remember(
     try:
         con.execute("delete from ops.published_owners where not list_contains(?, mart)", [following])
         con.execute(f"delete from ops.published_owners where (mart, owner) in (from temp.{_TOUCHED})")
-        con.execute(f"insert into ops.published_owners from temp.{_NOW} where (mart, owner) in (from temp.{_TOUCHED})")
+        con.execute(
+            f"insert into ops.published_owners select mart, owner, content from temp.{_NOW} "
+            f"where (mart, owner) in (from temp.{_TOUCHED})"
+        )
         con.execute("delete from ops.published_file")
         con.execute(
             "insert into ops.published_file values (?, ?, ?, ?, ?)",
@@ -180,6 +203,19 @@ def _changes_of_tables(
     )
 
 
+def _hashes(con: duckdb.DuckDBPyConnection, spec: MartSpec, content: Content) -> list[str]:
+    types = content.types[spec.name]
+    if spec.owner is None:
+        hashed = f"select 1 as row_count, hash({plain_columns(types)}) as content from {relation(spec)}"
+    else:
+        _read_owners(con, spec, content)
+        hashed = f"select row_count, content from {_NOW} where mart = {literal(spec.name)}"
+    row = con.execute(
+        f"select coalesce(sum(row_count), 0)::text, sum(content)::text, bit_xor(content)::text from ({hashed})"
+    ).fetchone()
+    return [*map(str, row or ()), *(f"{column} {sql_type}" for column, sql_type in types.items())]
+
+
 def _read_owners(con: duckdb.DuckDBPyConnection, spec: MartSpec, content: Content) -> None:
     """Hash the rows of each owner. Owners are those of the published columns: in the file there are no others."""
     row = f"hash({plain_columns(content.types[spec.name])}) as _row_hash"
@@ -187,7 +223,7 @@ def _read_owners(con: duckdb.DuckDBPyConnection, spec: MartSpec, content: Conten
         con.execute(
             f"""
             insert into {_NOW}
-            select ?, hash({spec.owner}), hash(count(*), sum(_row_hash), bit_xor(_row_hash))
+            select ?, hash({spec.owner}), count(*), hash(count(*), sum(_row_hash), bit_xor(_row_hash))
             from (select {content.columns[spec.name]}, {row} from {relation(spec)})
             group by 2
             """,
@@ -205,11 +241,11 @@ def _compare_owners(con: duckdb.DuckDBPyConnection, marts: Sequence[str]) -> Non
         f"""
         create or replace temp table {_TOUCHED} as
         select mart, owner
-        from {_NOW} as now
-        full join (select * from ops.published_owners where list_contains(?, mart)) as before using (mart, owner)
+        from (from {_NOW} where list_contains($marts, mart)) as now
+        full join (from ops.published_owners where list_contains($marts, mart)) as before using (mart, owner)
         where now.content is distinct from before.content
         """,
-        [list(marts)],
+        {"marts": list(marts)},
     )
 
 

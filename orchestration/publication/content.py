@@ -1,4 +1,4 @@
-"""What a publication would hold: is every mart there and described, and is anything different from last time.
+"""What a publication would hold: is every mart there and described, and what stands for all of it.
 
 Belongs here: reading the warehouse's marts and bookkeeping to decide. Does not belong here: writing.
 """
@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestration.builds import find
 from orchestration.publication.masking import literal, masked_columns, quoted
 from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationError
 
 if TYPE_CHECKING:
     import duckdb
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the layout of the published files changes, so that unchanged data is published anew."""
 
 LOAD_SUMMARY = """
@@ -151,19 +150,6 @@ def read_content(con: duckdb.DuckDBPyConnection, marts: Sequence[MartSpec], *, i
     )
 
 
-def table_hashes(con: duckdb.DuckDBPyConnection, content: Content) -> dict[str, list[str]]:
-    """What each table holds: its row count and two order-free sums over hashes of its rows, and its columns.
-
-    One sum would miss some pairs of changes.
-    """
-    return find(
-        con,
-        "content of the marts",
-        {spec.name: content.types[spec.name] for spec in content.tables},
-        lambda: {spec.name: _row_hashes(con, spec, content.types[spec.name]) for spec in content.tables},
-    )
-
-
 def basis(content: Content, circumstances: Mapping[str, Any], key: bytes) -> str:
     """One hash over how the marts are published, whatever is in them: what all rows of a file have in common.
 
@@ -193,7 +179,7 @@ def fingerprint(content: Content, basis: str, hashes: Mapping[str, Sequence[str]
     Args:
         content: What would be published.
         basis: How (`basis`).
-        hashes: What each table holds (`table_hashes`).
+        hashes: What each table holds (`changes.table_hashes`).
         key: Key of the published hashes.
     """
     as_of = [str(part) for part in content.as_of]
@@ -286,14 +272,6 @@ def _as_of(con: duckdb.DuckDBPyConnection) -> tuple[Any, Any]:
         return None, None
     row = con.execute("select as_of_at, as_of_date from intermediate.int_as_of__resolved").fetchone()
     return (row[0], row[1]) if row else (None, None)
-
-
-def _row_hashes(con: duckdb.DuckDBPyConnection, spec: MartSpec, types: Mapping[str, str]) -> list[str]:
-    row = con.execute(
-        f"with hashed as (select hash({plain_columns(types)}) as h from {relation(spec)}) "
-        "select count(*)::text, sum(h)::text, bit_xor(h)::text from hashed"
-    ).fetchone()
-    return [*map(str, row or ()), *(f"{column} {sql_type}" for column, sql_type in types.items())]
 
 
 def _documentation(spec: MartSpec) -> list[Any]:

@@ -37,7 +37,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ from orchestration.publication.changes import (
     of_touched_owners,
     owners_compared,
     remember,
+    table_hashes,
 )
 from orchestration.publication.content import (
     LOAD_SUMMARY_SPEC,
@@ -61,7 +62,6 @@ from orchestration.publication.content import (
     fingerprint,
     read_content,
     relation,
-    table_hashes,
 )
 from orchestration.publication.current import PUBLICATION, PUBLICATION_SPEC, Published, read_published
 from orchestration.publication.files import (
@@ -118,8 +118,8 @@ class Publication:
     rows: int
     path: Path
     changed: bool
-    seconds: float
-    row_counts: Mapping[str, int]
+    seconds: float = 0.0
+    row_counts: Mapping[str, int] = field(default_factory=dict)
     written: frozenset[str] = frozenset()
 
 
@@ -162,6 +162,20 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
         logger.warning("removed what a publication that did not end had left: %s", ", ".join(removed))
     given = settings.publish.hash_key
     key = given.get_secret_value().encode() if given else load_key(settings.home / KEY_FILE)
+    with hashing(con, key), owners_compared(con):
+        publication = _publish(con, settings, layout, run_id, marts, key)
+    return replace(publication, seconds=time.perf_counter() - start)
+
+
+def _publish(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    layout: Layout,
+    run_id: str,
+    marts: Sequence[MartSpec],
+    key: bytes,
+) -> Publication:
+    """See `publish`; needs `masking.hashing` and `owners_compared` around it."""
     content = read_content(con, marts, is_masked=_is_masked(settings))
     hashes = table_hashes(con, content)
     how = basis(content, _circumstances(settings), key)
@@ -172,31 +186,27 @@ def publish(con: duckdb.DuckDBPyConnection, settings: Settings, run_id: str, mar
         _clean(con, layout, settings, published.version)
         _book(con, published)
         if not is_remembered(con, published):
-            with hashing(con, key), owners_compared(con):
-                changes = find_changes(con, layout, published, content, how, hashes).written_whole(published.version)
-                size = layout.marts.stat().st_size
-                remember(con, published, content, how, hashes, replace(changes, whole_bytes=size))
-        seconds = time.perf_counter() - start
-        return Publication(published.version, published.rows, layout.marts, False, seconds, {})
+            changes = find_changes(con, layout, published, content, how, hashes).written_whole(published.version)
+            size = layout.marts.stat().st_size
+            remember(con, published, content, how, hashes, replace(changes, whole_bytes=size))
+        return Publication(published.version, published.rows, layout.marts, changed=False)
 
     version = 1 + max(_booked_version(con), published.version if published else 0, layout.parquet_version() or 0)
     needed = SPACE_FACTOR * estimated_bytes(con, content) + _log_bytes(settings) + SPACE_MARGIN
     require_space(layout.folder, needed, "a publication, written beside the one readers use,")
     wanted = _Wanted(version, published.version if published else None, run_id, digest, content, hashes)
-    with hashing(con, key), owners_compared(con):
-        changes = find_changes(con, layout, published, content, how, hashes)
-        with removed_on_failure(layout.draft(version), layout.parquet_draft(version)):
-            new, changes = _write_version(con, settings, layout, wanted, changes)
-            if settings.publish.parquet:
-                finish_folder(layout.parquet_draft(version), layout.parquet_folder(version))
-            switch_file(layout.draft(version), layout.marts)
+    changes = find_changes(con, layout, published, content, how, hashes)
+    with removed_on_failure(layout.draft(version), layout.parquet_draft(version)):
+        new, changes = _write_version(con, settings, layout, wanted, changes)
         if settings.publish.parquet:
-            switch_link(layout.parquet, layout.parquet_folder(version))
-        _clean(con, layout, settings, version)
-        _book(con, new)
-        remember(con, new, content, how, hashes, changes)
-    seconds = time.perf_counter() - start
-    return Publication(version, new.rows, layout.marts, True, seconds, wanted.counts, changes.written)
+            finish_folder(layout.parquet_draft(version), layout.parquet_folder(version))
+        switch_file(layout.draft(version), layout.marts)
+    if settings.publish.parquet:
+        switch_link(layout.parquet, layout.parquet_folder(version))
+    _clean(con, layout, settings, version)
+    _book(con, new)
+    remember(con, new, content, how, hashes, changes)
+    return Publication(version, new.rows, layout.marts, True, row_counts=wanted.counts, written=changes.written)
 
 
 def _require_writable(folder: Path) -> None:
