@@ -1,6 +1,6 @@
--- Models whose key has several columns have one row per key.
+-- Models whose key has several columns have one row per key. Of a model that follows the change, the column it follows
+-- by has to be one of them: only rows that the last build made are looked at.
 {%- set keys = {
-    'int_customer_value__survived': ['customer_id', 'attribute'],
     'int_business_hours__expanded': ['schedule_key', 'opened_at'],
     'int_ticket_span__measured': ['ticket_key', 'target'],
     'mart_subscription_survival': ['plan', 'months'],

@@ -1,15 +1,18 @@
 -- The records one finds behind the figures are as many as the figures say: each metric over the whole of time; after a
--- build that followed the change in the months since the one before the last build.
+-- build that followed the change in the months from the one before the last build (before as_of where time went back).
 {%- set metrics = kpi_metrics() | rejectattr('period_kind', 'equalto', 'transition') | list %}
 {%- set is_of_change = flags.WHICH == 'build' and follows_change() %}
 {%- set grain = 'month' if is_of_change else 'all' %}
-{%- set since %}
+{%- set as_of = ref('int_as_of__resolved') %}
+{#- Written out, because only a literal is taken down to the scans of the facts. A day's grace, as clocks differ. -#}
+{%- set since = "date '0001-01-01'" %}
 {%- if is_of_change %}
-date_trunc('month', timestamp '{{ last_build()[1] }}') - interval 1 month
-{%- else -%}
-date '0001-01-01'
+    {%- set months_before %}
+        select date_trunc('month', least(timestamp '{{ last_build()[1] }}', as_of_at) - interval 1 day) - interval 1 month
+        from {{ as_of }}
+    {%- endset %}
+    {%- set since = "date '" ~ (run_query(months_before).rows[0][0] | string)[:10] ~ "'" %}
 {%- endif %}
-{%- endset %}
 
 with periods as (
     select *

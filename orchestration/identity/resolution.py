@@ -505,7 +505,7 @@ def _list_weighed_records(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _take_near_blocks(con: duckdb.DuckDBPyConnection) -> None:
-    """Every record of the keys that records in `id_weighed_record` have: `id_near_block` (record_id, key).
+    """Every record of the keys that records in `id_weighed_record` have or had: `id_near_block` (record_id, key).
 
     Of the keys of changed records it is known by now; the history is read for the others.
     """

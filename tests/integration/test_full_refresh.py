@@ -15,6 +15,7 @@ from demo_company import advance
 from orchestration import builds, transform
 from orchestration.analytics.clv import build_clv
 from orchestration.analytics.sentiment import build_sentiment
+from orchestration.cli import main
 from orchestration.defs import transform as transform_step
 from orchestration.defs.run import run_daily
 from orchestration.identity import decisions
@@ -77,6 +78,32 @@ def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monke
     anew = contents(settings)
     assert anew.keys() == daily.keys()
     assert {name: difference(daily[name], anew[name]) for name in daily if daily[name] != anew[name]} == {}
+
+
+def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_company, tmp_path, monkeypatch):
+    home = later_company.copy(tmp_path / "doubled")
+    settings = load_settings(home.parent / "cem.yml", home)
+    keep_what_was_built(settings)
+    monkeypatch.setenv("CEM_CONFIG", str(home.parent / "cem.yml"))
+    monkeypatch.setenv("CEM_HOME", str(home))
+    test = "unique_fct_order_order_key"
+    with writing(settings) as con:
+        con.execute("""
+            insert into intermediate.int_customer__touched
+            select customer_id, now() from marts.fct_order where customer_id is not null limit 1
+        """)
+    for made, finds_it in (("in", True), ("not in", False)):
+        of_touched = f"customer_id {made} (select customer_id from intermediate.int_customer__touched)"
+        with writing(settings) as con:
+            con.execute(f"create or replace temp table twice as from marts.fct_order where {of_touched} limit 1")
+            con.execute("insert into marts.fct_order from twice")
+        (result,) = transform.build(settings, ["--select", test])
+        assert (result.status == "fail") is finds_it, result.message
+        assert main(["dbt", "test", "--select", test]) != 0
+        with writing(settings) as con:
+            con.execute("create or replace temp table once as select distinct * from marts.fct_order")
+            con.execute("truncate marts.fct_order; insert into marts.fct_order from once")
+    assert main(["dbt", "test", "--select", test]) == 0
 
 
 def keep_what_was_built(settings):

@@ -1,6 +1,6 @@
 {#-
-    No two rows have one value. Of a model that follows the change, a value can only have come twice with a row of the
-    last build; the others were looked at by the builds that made them.
+    No two rows have one value. Of a model that follows the change, the values of what the last build touched are looked
+    for among all rows; others were looked at by the builds that made them.
 -#}
 {% test unique(model, column_name) %}
 {%- set made = is_made_by_last_build(model) %}

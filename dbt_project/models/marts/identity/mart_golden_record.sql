@@ -1,5 +1,5 @@
-{#- A view: it shows columns of a table, of which the values stay behind. -#}
-{{ config(materialized='view', meta={'owner': 'customer_id'}) }}
+{#- A view: it shows columns of a table that follows the change, of which the values stay behind. -#}
+{{ config(materialized='view', meta={'touched': {'column': 'customer_id'}, 'owner': 'customer_id'}) }}
 
 with survived as (
     select * from {{ ref('int_customer_value__survived') }}
