@@ -20,6 +20,7 @@
 {%- for model, columns in keys.items() %}
 select
     '{{ model }}' as model,
+    concat_ws(' ', {{ columns | join(', ') }}) as key,
     count(*) as row_count
 from {{ ref(model) }}
 where {{ is_made_by_last_build(ref(model)) }}

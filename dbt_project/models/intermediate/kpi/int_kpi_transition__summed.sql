@@ -18,28 +18,34 @@ days as (
 ),
 
 -- Most customers stay once, and those who did so on the same days count alike: they are counted here before they are
--- laid out over the periods.
+-- laid out over the periods. Those who come and go keep their id.
 alike as (
     select
         stays.metric,
         stays.is_counted,
+        stays.is_only_stay,
         stays.started_date,
         stays.ended_date,
+        stays.previous_ended_date,
+        stays.next_started_date,
         stays.amount,
+        case when not stays.is_only_stay then stays.customer_id end as customer_id,
         coalesce(customers.region, 'unknown') as region,
         coalesce(customers.segment, 'unknown') as segment,
         count(*) as customers
     from stays
     left join customers
         on stays.customer_id = customers.customer_id
-    where stays.is_only_stay
     group by all
 ),
 
-alike_placed as (
+-- A stay among others counts by itself too, unless it ends or begins in one period with its neighbour: then nobody was
+-- gone. Subscriptions may run side by side, and are followed together.
+placed as (
     select
         alike.metric,
         alike.is_counted,
+        alike.customer_id,
         alike.amount,
         alike.region,
         alike.segment,
@@ -47,79 +53,34 @@ alike_placed as (
         start_days.calendar,
         start_days.period_grain,
         start_days.period_number + 1 as first_boundary_number,
-        end_days.period_number + 1 as gone_boundary_number
+        end_days.period_number + 1 as gone_boundary_number,
+        not alike.is_only_stay
+        and (
+            alike.metric = 'revenue_churn_rate'
+            or coalesce(previous_days.period_number = start_days.period_number, false)
+            or coalesce(next_days.period_number = end_days.period_number, false)
+        ) as is_chained
     from alike
     inner join days as start_days
         on alike.started_date = start_days.date_day
-    left join days as end_days
+    {%- for name, day in [
+        ('end_days', 'ended_date'), ('previous_days', 'previous_ended_date'), ('next_days', 'next_started_date'),
+    ] %}
+    left join days as {{ name }}
         on
-            alike.ended_date = end_days.date_day
-            and start_days.calendar = end_days.calendar
-            and start_days.period_grain = end_days.period_grain
-),
-
--- Of those who come and go, a stay counts by itself too, unless it ends or begins in one period with its neighbour:
--- then nobody was gone. Subscriptions may run side by side, and are followed together.
-returning_placed as (
-    select
-        stays.metric,
-        stays.is_counted,
-        stays.customer_id,
-        stays.amount,
-        start_days.calendar,
-        start_days.period_grain,
-        start_days.period_number + 1 as first_boundary_number,
-        end_days.period_number + 1 as gone_boundary_number,
-        stays.metric = 'revenue_churn_rate'
-        or coalesce(previous_days.period_number = start_days.period_number, false)
-        or coalesce(next_days.period_number = end_days.period_number, false) as is_chained
-    from stays
-    inner join days as start_days
-        on stays.started_date = start_days.date_day
-    left join days as end_days
-        on
-            stays.ended_date = end_days.date_day
-            and start_days.calendar = end_days.calendar
-            and start_days.period_grain = end_days.period_grain
-    left join days as previous_days
-        on
-            stays.previous_ended_date = previous_days.date_day
-            and start_days.calendar = previous_days.calendar
-            and start_days.period_grain = previous_days.period_grain
-    left join days as next_days
-        on
-            stays.next_started_date = next_days.date_day
-            and start_days.calendar = next_days.calendar
-            and start_days.period_grain = next_days.period_grain
-    where not stays.is_only_stay
-),
-
-alone_placed as (
-    select
-        returning_placed.metric,
-        returning_placed.is_counted,
-        returning_placed.amount,
-        coalesce(customers.region, 'unknown') as region,
-        coalesce(customers.segment, 'unknown') as segment,
-        count(*) as customers,
-        returning_placed.calendar,
-        returning_placed.period_grain,
-        returning_placed.first_boundary_number,
-        returning_placed.gone_boundary_number
-    from returning_placed
-    left join customers
-        on returning_placed.customer_id = customers.customer_id
-    where not returning_placed.is_chained
-    group by all
+            alike.{{ day }} = {{ name }}.date_day
+            and start_days.calendar = {{ name }}.calendar
+            and start_days.period_grain = {{ name }}.period_grain
+    {%- endfor %}
 ),
 
 seen as (
-    select * from alike_placed
-    -- Started and ended in one period: never seen.
-    where gone_boundary_number is distinct from first_boundary_number
-    union all
-    select * from alone_placed
-    where gone_boundary_number is distinct from first_boundary_number
+    select *
+    from placed
+    where
+        not is_chained
+        -- Started and ended in one period: never seen.
+        and gone_boundary_number is distinct from first_boundary_number
 ),
 
 chained_changes as (
@@ -132,7 +93,7 @@ chained_changes as (
         first_boundary_number as boundary_number,
         1 as stay_change,
         amount as amount_change
-    from returning_placed
+    from placed
     where is_chained
     union all
     select
@@ -144,7 +105,7 @@ chained_changes as (
         gone_boundary_number as boundary_number,
         -1 as stay_change,
         -amount as amount_change
-    from returning_placed
+    from placed
     where is_chained and gone_boundary_number is not null
 ),
 
