@@ -191,76 +191,85 @@ MARTS: tuple[Mart, ...] = (
 """The marts this module writes. Publication and the orchestrator take names and descriptions from here."""
 
 
-def bg_nbd_log_likelihood(log_values: Array, x: Array, t_x: Array, age: Array, count: Array) -> tuple[float, Array]:
-    """Log-likelihood of BG/NBD and its gradient, both by the logarithms of (r, alpha, a, b).
+LogLikelihood = Callable[[Array], tuple[float, Array]]
+"""A log-likelihood and its gradient by the logarithms of a model's parameters, for certain customers."""
 
-    Formula: Fader, Hardie, Lee (2005), equation 6, as ln(A1) + ln(A2) + ln(A3 + A4).
+
+def bg_nbd_log_likelihood(x: Array, t_x: Array, age: Array, count: Array) -> LogLikelihood:
+    """Log-likelihood of BG/NBD by the logarithms of (r, alpha, a, b).
+
+    Formula: Fader, Hardie, Lee (2005), equation 6, as ln(A1) + ln(A2) + ln(A3 + A4), summed over customers. What
+    depends on x alone is worked out once for each number of transactions that there is. Times are taken relative to
+    alpha, so that sums over a million customers are not differences of huge numbers.
 
     Args:
-        log_values: Logarithms of r, alpha, a, b.
         x: Repeat transactions.
         t_x: Weeks to the last of them.
         age: Weeks observed.
         count: Customers that share the row.
     """
-    from scipy.special import gammaln, psi
+    from scipy.special import betaln, expit, gammaln, psi
 
-    r, alpha, a, b = np.exp(log_values)
-    log_never = -(r + x) * np.log(alpha + age)
+    n, customers = _by_number(x, count)
     # For x = 0 the customer cannot have left: the second way to the same history has no weight.
-    safe_x = np.maximum(x, 1.0)
-    log_left = np.where(x > 0, np.log(a) - np.log(b + safe_x - 1.0) - (r + x) * np.log(alpha + t_x), -np.inf)
-    log_either = np.logaddexp(log_never, log_left)
-    value = log_either + _of_whole_numbers(x, lambda n: (
-        gammaln(r + n) - gammaln(r) + r * np.log(alpha)
-        + gammaln(a + b) + gammaln(b + n) - gammaln(b) - gammaln(a + b + n)
-    ))  # fmt: skip
-    never, left = np.exp(log_never - log_either), np.exp(log_left - log_either)
-    by_r = _of_whole_numbers(x, lambda n: psi(r + n) - psi(r) + np.log(alpha))
-    by_r = by_r - never * np.log(alpha + age) - left * np.log(alpha + t_x)
-    by_alpha = r / alpha - (r + x) * (never / (alpha + age) + left / (alpha + t_x))
-    by_a = _of_whole_numbers(x, lambda n: psi(a + b) - psi(a + b + n)) + left / a
-    by_b = _of_whole_numbers(x, lambda n: psi(a + b) - psi(a + b + n) + psi(b + n) - psi(b))
-    by_b = by_b - left / (b + safe_x - 1.0)
-    gradient = np.array([count @ by_r * r, count @ by_alpha * alpha, count @ by_a * a, count @ by_b * b])
-    return float(count @ value), gradient
+    has_repeat, safe_x = x > 0, np.maximum(x, 1.0)
+
+    def log_likelihood(log_values: Array) -> tuple[float, Array]:
+        r, alpha, a, b = np.exp(log_values)
+        log_age, log_t_x = np.log1p(age / alpha), np.log1p(t_x / alpha)
+        log_odds_left = np.log(a) - np.log(b + safe_x - 1.0) + (r + x) * (log_age - log_t_x)
+        log_odds_left = np.where(has_repeat, log_odds_left, -np.inf)
+        left = expit(log_odds_left)
+        by_number = gammaln(r + n) - gammaln(r) - n * np.log(alpha) + betaln(a, b + n) - betaln(a, b)
+        value = customers @ by_number + count @ (np.logaddexp(0.0, log_odds_left) - (r + x) * log_age)
+        by_r = customers @ (psi(r + n) - psi(r)) - count @ (log_age - left * (log_age - log_t_x))
+        spent = (1.0 - left) * age / (alpha + age) + left * t_x / (alpha + t_x)
+        by_log_alpha = count @ ((r + x) * spent - x)
+        by_a = customers @ (psi(a + b) - psi(a + b + n)) + count @ left / a
+        by_b = customers @ (psi(a + b) - psi(a + b + n) + psi(b + n) - psi(b)) - count @ (left / (b + safe_x - 1.0))
+        return float(value), np.array([by_r * r, by_log_alpha, by_a * a, by_b * b])
+
+    return log_likelihood
 
 
-def gamma_gamma_log_likelihood(log_values: Array, x: Array, mean: Array, count: Array) -> tuple[float, Array]:
-    """Log-likelihood of Gamma-Gamma and its gradient, both by the logarithms of (p, q, v).
+def gamma_gamma_log_likelihood(x: Array, mean: Array, count: Array) -> LogLikelihood:
+    """Log-likelihood of Gamma-Gamma by the logarithms of (p, q, v).
 
-    Formula: Fader, Hardie (2013), equation 1a.
+    Formula: Fader, Hardie (2013), equation 1a, summed over customers in the same way as that of BG/NBD.
 
     Args:
-        log_values: Logarithms of p, q, v.
         x: Repeat transactions of known value, at least 1.
         mean: Mean value of them, above 0.
         count: Customers that share the row.
     """
-    from scipy.special import gammaln, psi
+    from scipy.special import betaln, psi
 
-    p, q, v = np.exp(log_values)
-    total = v + x * mean
-    log_mean, log_x, log_total = np.log(mean), np.log(x), np.log(total)
-    value = _of_whole_numbers(x, lambda n: gammaln(p * n + q) - gammaln(p * n) - gammaln(q) + q * np.log(v))
-    value = value + (p * x - 1.0) * log_mean + p * x * log_x - (p * x + q) * log_total
-    by_p = x * (_of_whole_numbers(x, lambda n: psi(p * n + q) - psi(p * n)) + log_mean + log_x - log_total)
-    by_q = _of_whole_numbers(x, lambda n: psi(p * n + q) - psi(q) + np.log(v)) - log_total
-    by_v = q / v - (p * x + q) / total
-    return float(count @ value), np.array([count @ by_p * p, count @ by_q * q, count @ by_v * v])
+    n, customers = _by_number(x, count)
+    amount, times = x * mean, count * x
+    sum_log_mean, sum_log_amount, sum_x = count @ np.log(mean), times @ np.log(amount), times.sum()
+
+    def log_likelihood(log_values: Array) -> tuple[float, Array]:
+        p, q, v = np.exp(log_values)
+        log_amount = np.log1p(amount / v)
+        sum_log_share = sum_log_amount - sum_x * np.log(v)
+        value = p * sum_log_share - sum_log_mean - customers @ betaln(p * n, q) - count @ ((p * x + q) * log_amount)
+        by_p = customers @ (n * (psi(p * n + q) - psi(p * n))) + sum_log_share - times @ log_amount
+        by_q = customers @ (psi(p * n + q) - psi(q)) - count @ log_amount
+        by_log_v = count @ ((q * amount - p * x * v) / (v + amount))
+        return float(value), np.array([by_p * p, by_q * q, by_log_v])
+
+    return log_likelihood
 
 
-def _of_whole_numbers(x: Array, function: Callable[[Array], Array]) -> Array:
-    """A function of whole numbers, worked out once for each number that there is: many customers buy as often."""
-    numbers = x.astype(np.intp)
-    first = numbers.min()
-    values: Array = function(np.arange(first, numbers.max() + 1, dtype=float))
-    found: Array = values[numbers - first]
-    return found
+def _by_number(x: Array, count: Array) -> tuple[Array, Array]:
+    """Each number of transactions that there is, and how many customers have it."""
+    customers = np.bincount(x.astype(np.intp), count).astype(float)
+    numbers = np.flatnonzero(customers)
+    return numbers.astype(float), customers[numbers]
 
 
 def _maximise(
-    log_likelihood: Callable[[Array], tuple[float, Array]],
+    log_likelihood: LogLikelihood,
     starts: Sequence[tuple[float, ...]],
     bounds: Sequence[tuple[float, float]],
     n_customers: int,
@@ -301,9 +310,7 @@ def fit_bg_nbd(x: Array, t_x: Array, age: Array, count: Array) -> Fit:
     scale = float(count @ age) / n_customers
     starts = [(0.5, scale / 2, 1.0, 2.5), (1.0, scale, 0.1, 1.0)]
     bounds = [_LOG_BOUNDS, _LOG_BOUNDS, _LOG_DROPOUT_BOUNDS, _LOG_DROPOUT_BOUNDS]
-    return _maximise(
-        lambda log_values: bg_nbd_log_likelihood(log_values, x, t_x, age, count), starts, bounds, n_customers
-    )
+    return _maximise(bg_nbd_log_likelihood(x, t_x, age, count), starts, bounds, n_customers)
 
 
 def fit_gamma_gamma(x: Array, mean: Array, count: Array | None = None) -> Fit:
@@ -318,7 +325,7 @@ def fit_gamma_gamma(x: Array, mean: Array, count: Array | None = None) -> Fit:
     unit = float(count @ mean) / n_customers
     starts = [(2.0, 3.0, 1.0), (6.0, 4.0, 0.5)]
     fit = _maximise(
-        lambda log_values: gamma_gamma_log_likelihood(log_values, x, mean / unit, count),
+        gamma_gamma_log_likelihood(x, mean / unit, count),
         starts,
         [_LOG_BOUNDS] * len(GAMMA_GAMMA_PARAMETERS),
         n_customers,
@@ -341,28 +348,32 @@ def probability_alive(values: tuple[float, ...], x: Array, t_x: Array, age: Arra
 def expected_transactions(values: tuple[float, ...], x: Array, t_x: Array, age: Array, weeks: float) -> Array:
     """Transactions expected within `weeks` after the end of observation, given the history.
 
-    Formula: Fader, Hardie, Lee (2005), equation 10. Its 2F1 is taken as printed or after Euler's transformation,
-    whichever keeps the smaller exponent (either runs over for some customers), and once for each distinct (x, age):
-    t_x does not enter.
+    Formula: Fader, Hardie, Lee (2005), equation 10, worked out once for each distinct (x, age): t_x does not enter
+    but by the probability that the customer is still one.
+    """
+    pairs, place = np.unique(np.column_stack([x, age]), axis=0, return_inverse=True)
+    expected: Array = _expected_if_alive(values, pairs[:, 0], pairs[:, 1], weeks)[place.ravel()]
+    return expected * probability_alive(values, x, t_x, age)
+
+
+def _expected_if_alive(values: tuple[float, ...], x: Array, age: Array, weeks: float) -> Array:
+    """Transactions expected of who is still a customer.
+
+    The 2F1 of the formula is taken as printed or after Euler's transformation, whichever keeps the smaller exponent:
+    either runs over for some customers.
     """
     from scipy.special import hyp2f1
 
     r, alpha, a, b = values
     # At a = 1 the formula is 0/0; its neighbourhood is smooth.
     a = 1.0 + 1e-6 if abs(a - 1.0) < 1e-6 else a
-    pairs, place = np.unique(np.column_stack([x, age]), axis=0, return_inverse=True)
-    pair_x = pairs[:, 0]
-    z = weeks / (alpha + pairs[:, 1] + weeks)
-    is_printed = r + pair_x < a - 1.0
-    exponent = np.where(is_printed, r + pair_x, a - 1.0)
+    z = weeks / (alpha + age + weeks)
+    is_printed = r + x < a - 1.0
+    exponent = np.where(is_printed, r + x, a - 1.0)
     series = hyp2f1(
-        np.where(is_printed, r + pair_x, a + b - 1.0 - r),
-        np.where(is_printed, b + pair_x, a - 1.0),
-        a + b + pair_x - 1.0,
-        z,
+        np.where(is_printed, r + x, a + b - 1.0 - r), np.where(is_printed, b + x, a - 1.0), a + b + x - 1.0, z
     )
-    growth = (a + b + pair_x - 1.0) / (a - 1.0) * (1.0 - (1.0 - z) ** exponent * series)
-    expected: Array = growth[place.ravel()] * probability_alive(values, x, t_x, age)
+    expected: Array = (a + b + x - 1.0) / (a - 1.0) * (1.0 - (1.0 - z) ** exponent * series)
     return expected
 
 
@@ -381,13 +392,13 @@ def discounted_transactions(
     values: tuple[float, ...], x: Array, t_x: Array, age: Array, months: int, annual_rate: float
 ) -> Array:
     """Transactions expected over the months ahead, those of later months discounted."""
-    total = np.zeros_like(age)
-    before = np.zeros_like(age)
+    pairs, place = np.unique(np.column_stack([x, age]), axis=0, return_inverse=True)
+    total, before = np.zeros(len(pairs)), np.zeros(len(pairs))
     for month in range(1, months + 1):
-        until = expected_transactions(values, x, t_x, age, month * WEEKS_A_MONTH)
+        until = _expected_if_alive(values, pairs[:, 0], pairs[:, 1], month * WEEKS_A_MONTH)
         total += (until - before) / (1.0 + annual_rate) ** (month / 12)
         before = until
-    return total
+    return total[place.ravel()] * probability_alive(values, x, t_x, age)
 
 
 def build_clv(con: duckdb.DuckDBPyConnection, settings: Settings) -> ClvResult:

@@ -113,12 +113,12 @@ def test_expected_transactions_of_the_published_example() -> None:
 @pytest.mark.parametrize("log_values", [np.log(PUBLISHED), np.array([0.3, -0.5, 0.2, 1.1])])
 def test_gradient_of_bg_nbd(log_values: clv.Array) -> None:
     x, t_x, age = simulate(300)
-    count = np.arange(1.0, 301.0)
+    log_likelihood = clv.bg_nbd_log_likelihood(x, t_x, age, np.arange(1.0, 301.0))
 
     def value(point: clv.Array) -> float:
-        return clv.bg_nbd_log_likelihood(point, x, t_x, age, count)[0]
+        return log_likelihood(point)[0]
 
-    gradient = clv.bg_nbd_log_likelihood(log_values, x, t_x, age, count)[1]
+    gradient = log_likelihood(log_values)[1]
     assert gradient == pytest.approx(approx_fprime(log_values, value, 1e-7), rel=2e-3, abs=1.0)
 
 
@@ -126,11 +126,12 @@ def test_gradient_of_gamma_gamma() -> None:
     generator = np.random.default_rng(3)
     x, mean = generator.integers(1, 9, 200).astype(float), generator.gamma(3, 10, 200)
     point = np.log([2.0, 3.0, 20.0])
+    log_likelihood = clv.gamma_gamma_log_likelihood(x, mean, np.arange(1.0, 201.0))
 
     def value(at: clv.Array) -> float:
-        return clv.gamma_gamma_log_likelihood(at, x, mean, np.ones(200))[0]
+        return log_likelihood(at)[0]
 
-    gradient = clv.gamma_gamma_log_likelihood(point, x, mean, np.ones(200))[1]
+    gradient = log_likelihood(point)[1]
     assert gradient == pytest.approx(approx_fprime(point, value, 1e-7), rel=2e-3, abs=0.05)
 
 
