@@ -158,11 +158,12 @@ def build(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
     """
     fingerprint = project_fingerprint(settings)
     if fingerprint not in _manifests:
-        _manifests[fingerprint] = _call(settings, ["parse"], None)
-    # Unit tests prove the project, not the data: `make test` runs them, a nightly run does not.
+        _manifests[fingerprint] = _call(settings, ["parse", "--no-write-json"], None)
+    # Unit tests prove the project, not the data: `make test` runs them, a nightly run does not. And nobody reads the
+    # manifest and the results that dbt would write each time.
     result = _call(
         settings,
-        ["build", "--exclude-resource-type", "unit_test", *arguments],
+        ["build", "--no-write-json", "--exclude-resource-type", "unit_test", *arguments],
         _manifests[fingerprint],
     )
     nodes = [

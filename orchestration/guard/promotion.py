@@ -252,22 +252,17 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
         )
         if twice:
             raise GuardError(f"{load.table.source}.{load.table.name}: {twice:,} keys occur twice; nothing was changed")
-    rows = f"select {', '.join(picked)} from {load.relation} where {good}"
-    is_known = f"select 1 from {load.raw} where _key in (select _key from {load.relation} where {good}) limit 1"
-    if con.execute(is_known).fetchone() is None:
-        # Nothing to replace: a plain insert does a third less work than a merge.
-        has_deletions = scalar(con, f"select count(*) from {load.relation} where _deleted_at is not null") > 0
-        alive = " and _deleted_at is null" if has_deletions else ""
-        written = scalar(con, f"insert into {load.raw} by name {rows}{alive}")
-    else:
-        written = scalar(
-            con,
-            f"merge into {load.raw} as raw using ({rows}) as sent on raw._key = sent._key "
-            "when matched and sent._deleted_at is not null then update set "
-            "_deleted_at = sent._deleted_at, _load_id = sent._load_id, _loaded_at = sent._loaded_at "
-            "when matched then update by name "
-            "when not matched and sent._deleted_at is null then insert by name",
-        )
+    marked = scalar(
+        con,
+        f"update {load.raw} as raw set _deleted_at = sent._deleted_at, _load_id = sent._load_id, "
+        f"_loaded_at = sent._loaded_at from (select * from {load.relation} where _deleted_at is not null and {good}) "
+        "as sent where raw._key = sent._key",
+    )
+    # A row that is replaced goes, and comes again among the new ones. Changed in place, rows that lie scattered would
+    # have every row group written anew, and read by whoever looks for what this load brought.
+    alive = f"from {load.relation} where _deleted_at is null and {good}"
+    con.execute(f"delete from {load.raw} where _key in (select _key {alive})")
+    written = marked + scalar(con, f"insert into {load.raw} by name select {', '.join(picked)} {alive}")
     if written != live + gone:
         raise GuardError(
             f"{load.table.source}.{load.table.name}: {live + gone} rows should have been written to "

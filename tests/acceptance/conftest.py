@@ -67,13 +67,11 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def run_profile(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
-    """Gives the finished run of `<profile>/cem.yml`, or of `<profile>/<name>.yml` for `profile/name`."""
+    """Gives the finished run of `<profile>/cem.yml`."""
 
     @cache
     def run(profile: str) -> Run:
-        folder, _, name = profile.partition("/")
-        home = new_home(tmp_path_factory.mktemp(profile.replace("/", "_")))
-        return Run(HERE / folder / f"{name or 'cem'}.yml", home)
+        return Run(HERE / profile / "cem.yml", new_home(tmp_path_factory.mktemp(profile)))
 
     return run
 
