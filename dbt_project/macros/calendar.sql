@@ -61,6 +61,38 @@ end
 )
 {%- endmacro %}
 
+{#-
+    CTEs over the dates of a relation: `dates`, and `months` or `quarters` with one row per date and calendar and the
+    `month_start` or `quarter_start` that the date falls in.
+
+    For what is kept from run to run. The periods of the KPIs are not: the first of them moves when an older record is
+    found.
+-#}
+{% macro dates_in_calendars(relation, date_column, grain) -%}
+{%- set jalali_start = jalali_quarter_start if grain == 'quarter' else jalali_month_start -%}
+dates as (
+    select distinct
+        {{ date_column }} as date_day,
+        {{ jalali_year(date_column) }} as jalali_year,
+        {{ jalali_month(date_column) }} as jalali_month
+    from {{ relation }}
+),
+
+{{ grain }}s as (
+    select
+        date_day,
+        'gregorian' as calendar,
+        cast(date_trunc('{{ grain }}', date_day) as date) as {{ grain }}_start
+    from dates
+    union all
+    select
+        date_day,
+        'jalali' as calendar,
+        {{ jalali_start('jalali_year', 'jalali_month') }} as {{ grain }}_start
+    from dates
+)
+{%- endmacro %}
+
 {#- First day of the week of a date; `first_day` is the ISO number (1 Monday to 7 Sunday) of the week's first day. -#}
 {% macro week_start(date_column, first_day) -%}
 ({{ date_column }} - cast((isodow({{ date_column }}) - {{ first_day }} + 7) % 7 as integer))

@@ -56,7 +56,7 @@ record_slices as (
 day_periods as (
     select
         date_day,
-        hash(calendar, period_grain, period_start) as period_id
+        {{ wait_period() }} as period_id
     from days
 ),
 
@@ -79,9 +79,14 @@ placed as (
 cast({{ value }} * 10000 as bigint) * 2 + case when {{ is_answered }} then 0 else 1 end
 {%- endmacro %}
 
-{#- Key of a cell. -#}
-{% macro wait_cell() -%}
-hash(slice_id, period_id)
+{#- Number of a period. -#}
+{% macro wait_period() -%}
+hash(calendar, period_grain, period_start)
+{%- endmacro %}
+
+{#- Key of a cell, of the columns that say its slice and its period. -#}
+{% macro wait_cell(slice_id, period_id) -%}
+hash({{ slice_id }}, {{ period_id }})
 {%- endmacro %}
 
 {#- Hash of all that a cell holds, of the rows of `placed` in it. -#}

@@ -36,28 +36,7 @@ followed as (
     )
 ),
 
--- Not the periods of the KPIs: the first of them moves when an older record is found.
-dates as (
-    select distinct
-        occurred_date,
-        {{ jalali_year('occurred_date') }} as jalali_year,
-        {{ jalali_month('occurred_date') }} as jalali_month
-    from contacts
-),
-
-quarters as (
-    select
-        occurred_date,
-        'gregorian' as calendar,
-        cast(date_trunc('quarter', occurred_date) as date) as quarter_start
-    from dates
-    union all
-    select
-        occurred_date,
-        'jalali' as calendar,
-        {{ jalali_quarter_start('jalali_year', 'jalali_month') }} as quarter_start
-    from dates
-),
+{{ dates_in_calendars('contacts', 'occurred_date', 'quarter') }},
 
 contacted as (
     select
@@ -76,7 +55,7 @@ contacted as (
         coalesce(sum(followed.score_100 * followed.score_100), 0) as score_sum_sq
     from followed
     inner join quarters
-        on followed.occurred_date = quarters.occurred_date
+        on followed.occurred_date = quarters.date_day
     group by followed.customer_id, quarters.calendar, quarters.quarter_start, followed.channel
 )
 

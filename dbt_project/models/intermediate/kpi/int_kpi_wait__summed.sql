@@ -26,7 +26,7 @@ periods as (
         calendar,
         period_grain,
         period_start,
-        hash(calendar, period_grain, period_start) as period_id
+        {{ wait_period() }} as period_id
     from days
 ),
 
@@ -51,7 +51,7 @@ lists as (
         list_sort(list(code) filter (where is_counted)) as codes
     from placed
     {%- if keeps_rows() %}
-    where {{ wait_cell() }} in ({{ touched_keys() }})
+    where {{ wait_cell('slice_id', 'period_id') }} in ({{ touched_keys() }})
     {%- endif %}
     group by slice_id, period_id
 ),
@@ -250,7 +250,7 @@ by_statistic as (
         periods.period_start,
         slices.slice,
         slices.slice_value,
-        hash(quantiles.slice_id, quantiles.period_id) as cell_id,
+        {{ wait_cell('quantiles.slice_id', 'quantiles.period_id') }} as cell_id,
         quantiles.content_hash,
         quantiles.{{ size }} as n,
         quantiles.total - quantiles.{{ size }} as n_invalid,

@@ -15,7 +15,7 @@ days as (
 
 present as (
     select
-        {{ wait_cell() }} as cell_id,
+        {{ wait_cell('slice_id', 'period_id') }} as cell_id,
         {{ wait_cell_content() }} as content_hash
     from placed
     {%- if not follows %}

@@ -20,27 +20,7 @@ with orders as (
         and {{ is_touched('orders.customer_id') }}
 ),
 
-dates as (
-    select distinct
-        ordered_date,
-        {{ jalali_year('ordered_date') }} as jalali_year,
-        {{ jalali_month('ordered_date') }} as jalali_month
-    from orders
-),
-
-months as (
-    select
-        ordered_date,
-        'gregorian' as calendar,
-        cast(date_trunc('month', ordered_date) as date) as month_start
-    from dates
-    union all
-    select
-        ordered_date,
-        'jalali' as calendar,
-        {{ jalali_month_start('jalali_year', 'jalali_month') }} as month_start
-    from dates
-),
+{{ dates_in_calendars('orders', 'ordered_date', 'month') }},
 
 -- Money of several currencies is never summed.
 ordered as (
@@ -51,7 +31,7 @@ ordered as (
         sum(orders.amount) filter (where orders.currency = '{{ reporting_currency() }}') as revenue_amount
     from orders
     inner join months
-        on orders.ordered_date = months.ordered_date
+        on orders.ordered_date = months.date_day
     group by orders.customer_id, months.calendar, months.month_start
 ),
 

@@ -29,11 +29,16 @@ as_of as (
     select * from {{ ref('int_as_of__resolved') }}
 ),
 
-opened as (
+-- Every record is of one reason at most: what is written in a bad answer is part of its case.
+candidates as (
     select
         'response' as entity,
         responses.response_key as record_key,
-        case responses.metric when 'nps' then 'detractor' else 'bad_csat' end as reason,
+        case
+            when responses.band = 'detractor' or (responses.metric = 'csat' and responses.score_100 < {{ bad_below }})
+                then case responses.metric when 'nps' then 'detractor' else 'bad_csat' end
+            when {{ is_complaint_text('comment', 'responses') }} then 'complaint'
+        end as reason,
         responses.customer_id,
         responses.person_key,
         responses.ticket_key,
@@ -41,36 +46,14 @@ opened as (
         responses.score_100,
         responses.answered_at as opened_at
     from responses
-    cross join as_of
-    where
-        responses.customer_id is not null
-        and responses.answered_at <= as_of.as_of_at
-        and (responses.band = 'detractor' or (responses.metric = 'csat' and responses.score_100 < {{ bad_below }}))
-    union all
-    -- What is written in a bad answer is part of its case.
-    select
-        'response' as entity,
-        responses.response_key as record_key,
-        'complaint' as reason,
-        responses.customer_id,
-        responses.person_key,
-        responses.ticket_key,
-        responses.metric,
-        responses.score_100,
-        responses.answered_at as opened_at
-    from responses
-    cross join as_of
-    where
-        responses.customer_id is not null
-        and responses.answered_at <= as_of.as_of_at
-        and {{ is_complaint_text('comment', 'responses') }}
-        and responses.band is distinct from 'detractor'
-        and not coalesce(responses.metric = 'csat' and responses.score_100 < {{ bad_below }}, false)
     union all
     select
         'mention' as entity,
         mentions.mention_key as record_key,
-        'complaint' as reason,
+        case
+            when {{ is_complaint_text('mention', 'mentions') }} and not coalesce(mentions.is_repost, false)
+                then 'complaint'
+        end as reason,
         mentions.customer_id,
         mentions.person_key,
         null as ticket_key,
@@ -78,17 +61,11 @@ opened as (
         null as score_100,
         mentions.published_at as opened_at
     from mentions
-    cross join as_of
-    where
-        mentions.customer_id is not null
-        and mentions.published_at <= as_of.as_of_at
-        and {{ is_complaint_text('mention', 'mentions') }}
-        and not coalesce(mentions.is_repost, false)
     union all
     select
         'ticket' as entity,
         tickets.ticket_key as record_key,
-        'complaint' as reason,
+        case when tickets.is_complaint and not tickets.is_merged then 'complaint' end as reason,
         tickets.customer_id,
         tickets.person_key,
         tickets.ticket_key,
@@ -96,12 +73,18 @@ opened as (
         null as score_100,
         tickets.created_at as opened_at
     from tickets
+),
+
+opened as (
+    select
+        candidates.*,
+        candidates.reason || ':' || candidates.entity || ':' || candidates.record_key as feedback_case_key
+    from candidates
     cross join as_of
     where
-        tickets.customer_id is not null
-        and tickets.created_at <= as_of.as_of_at
-        and tickets.is_complaint
-        and not tickets.is_merged
+        candidates.reason is not null
+        and candidates.customer_id is not null
+        and candidates.opened_at <= as_of.as_of_at
 ),
 
 -- A contact is a human's: a public message of an agent, or what the company logged as one.
@@ -125,9 +108,7 @@ contacts as (
 
 first_contacts as (
     select
-        opened.entity,
-        opened.record_key,
-        opened.reason,
+        opened.feedback_case_key,
         min(contacts.contacted_at) as first_contact_at
     from opened
     inner join contacts
@@ -142,15 +123,13 @@ first_contacts as (
             opened.entity = 'ticket'
             or contacts.contacted_at <= opened.opened_at + interval {{ feedback_close_days() }} day
         )
-    group by opened.entity, opened.record_key, opened.reason
+    group by opened.feedback_case_key
 ),
 
 -- The ticket that works on a bad answer: the first the customer has opened since.
 follow_ups as (
     select
-        opened.entity,
-        opened.record_key,
-        opened.reason,
+        opened.feedback_case_key,
         arg_min(tickets.ticket_key, (tickets.created_at, tickets.ticket_key)) as ticket_key
     from opened
     inner join tickets
@@ -159,7 +138,7 @@ follow_ups as (
             and opened.opened_at <= tickets.created_at
             and opened.opened_at + interval {{ feedback_close_days() }} day >= tickets.created_at
     where opened.entity <> 'ticket' and not tickets.is_merged
-    group by opened.entity, opened.record_key, opened.reason
+    group by opened.feedback_case_key
 ),
 
 -- Who dealt with the customer, and when: the agent of a ticket, the employee of a logged contact.
@@ -183,16 +162,14 @@ dealings as (
 
 last_agents as (
     select
-        opened.entity,
-        opened.record_key,
-        opened.reason,
+        opened.feedback_case_key,
         arg_max(dealings.agent_key, (dealings.dealt_at, dealings.agent_key)) as agent_key
     from opened
     inner join dealings
         on
             opened.customer_id = dealings.customer_id
             and opened.opened_at > dealings.dealt_at
-    group by opened.entity, opened.record_key, opened.reason
+    group by opened.feedback_case_key
 ),
 
 worked as (
@@ -210,20 +187,11 @@ worked as (
     from opened
     cross join as_of
     left join first_contacts
-        on
-            opened.entity = first_contacts.entity
-            and opened.record_key = first_contacts.record_key
-            and opened.reason = first_contacts.reason
+        on opened.feedback_case_key = first_contacts.feedback_case_key
     left join follow_ups
-        on
-            opened.entity = follow_ups.entity
-            and opened.record_key = follow_ups.record_key
-            and opened.reason = follow_ups.reason
+        on opened.feedback_case_key = follow_ups.feedback_case_key
     left join last_agents
-        on
-            opened.entity = last_agents.entity
-            and opened.record_key = last_agents.record_key
-            and opened.reason = last_agents.reason
+        on opened.feedback_case_key = last_agents.feedback_case_key
     left join tickets as working
         on case opened.entity when 'ticket' then opened.ticket_key else follow_ups.ticket_key end = working.ticket_key
     left join tickets as asked
@@ -232,9 +200,7 @@ worked as (
 
 scores_before as (
     select
-        worked.entity,
-        worked.record_key,
-        worked.reason,
+        worked.feedback_case_key,
         arg_max(responses.score_100, (responses.answered_at, responses.response_key)) as score_100
     from worked
     inner join responses
@@ -243,14 +209,12 @@ scores_before as (
             and worked.metric = responses.metric
             and worked.opened_at > responses.answered_at
     where worked.entity <> 'response' and responses.is_valid
-    group by worked.entity, worked.record_key, worked.reason
+    group by worked.feedback_case_key
 ),
 
 scores_after as (
     select
-        worked.entity,
-        worked.record_key,
-        worked.reason,
+        worked.feedback_case_key,
         arg_min(responses.score_100, (responses.answered_at, responses.response_key)) as score_100,
         min(responses.answered_at) as answered_at
     from worked
@@ -261,12 +225,12 @@ scores_after as (
             and worked.closed_at < responses.answered_at
     cross join as_of
     where responses.is_valid and responses.answered_at <= as_of.as_of_at
-    group by worked.entity, worked.record_key, worked.reason
+    group by worked.feedback_case_key
 ),
 
 final as (
     select
-        worked.reason || ':' || worked.entity || ':' || worked.record_key as feedback_case_key,
+        worked.feedback_case_key,
         worked.reason,
         worked.entity,
         worked.record_key,
@@ -309,15 +273,9 @@ final as (
     from worked
     cross join as_of
     left join scores_before
-        on
-            worked.entity = scores_before.entity
-            and worked.record_key = scores_before.record_key
-            and worked.reason = scores_before.reason
+        on worked.feedback_case_key = scores_before.feedback_case_key
     left join scores_after
-        on
-            worked.entity = scores_after.entity
-            and worked.record_key = scores_after.record_key
-            and worked.reason = scores_after.reason
+        on worked.feedback_case_key = scores_after.feedback_case_key
 )
 
 select * from final
