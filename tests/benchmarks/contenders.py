@@ -1,4 +1,5 @@
-"""What a full build is compared with, each run as a process of its own: `python contenders.py NAME FOLDER OUT`.
+"""What a full build is compared with, each run as a process of its own: `python contenders.py NAME HOME RAW OUT`:
+the state folder after a full build, the folder of the raw files, and one to write to.
 
 Belongs here: the floor, and what somebody would do instead. Does not belong here: measuring (`test_scale.py`).
 """
@@ -12,19 +13,18 @@ from pathlib import Path
 import duckdb
 
 
-def floor(home: Path, out: Path) -> None:
+def floor(home: Path, raw: Path, out: Path) -> None:
     """Read every raw value once and write the published marts once: the least any such job does on this machine.
 
     Raw files are parsed, as text where text was sent, and every value is hashed; nothing is cleaned, kept or joined.
     """
-    demo = home / "demo"
+    relations = [_reader(path) for path in sorted(raw.rglob("*_[0-9]*"))]
     with duckdb.connect(config={"extension_directory": str(home / "extensions"), "threads": 2}) as con:
         con.execute("set memory_limit = '6GB'; set preserve_insertion_order = false")
-        con.execute(f"attach '{demo / 'crm.db'}' as crm (type sqlite)")
-        tables = con.execute("select table_name from duckdb_tables() where database_name = 'crm'").fetchall()
-        relations = [f'crm."{name}"' for (name,) in tables]
-        for prefix in sorted({path.name.split("_20")[0] for path in demo.rglob("*_20*")}):
-            relations += [_reader(path) for path in sorted(demo.rglob(f"{prefix}_20*"))]
+        for path in raw.glob("*.db"):
+            con.execute(f"attach '{path}' as crm (type sqlite)")
+            tables = con.execute("select table_name from duckdb_tables() where database_name = 'crm'").fetchall()
+            relations += [f'crm."{name}"' for (name,) in tables]
         for relation in relations:
             con.execute(f"select bit_xor(hash(raw)) from {relation} as raw").fetchall()
         con.execute(f"attach '{home / 'published' / 'cem.duckdb'}' as marts (read_only)")
@@ -45,7 +45,7 @@ def _reader(path: Path) -> str:
     return readers[path.suffix]
 
 
-def pandas_scripts(home: Path, out: Path) -> None:
+def pandas_scripts(home: Path, raw: Path, out: Path) -> None:
     """A customer view and monthly KPIs as an analyst's scripts make them: pandas on the same files.
 
     People are one when they share a mail or a phone as typed; nothing is guarded, no name is compared, times are taken
@@ -56,8 +56,7 @@ def pandas_scripts(home: Path, out: Path) -> None:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    demo = home / "demo"
-    with sqlite3.connect(demo / "crm.db") as db:
+    with sqlite3.connect(raw / "crm.db") as db:
         people = pd.read_sql("select * from people", db)
         orders = pd.read_sql("select * from orders", db)
         subscriptions = pd.read_sql("select * from subscriptions", db)
@@ -67,7 +66,7 @@ def pandas_scripts(home: Path, out: Path) -> None:
         readers = {"jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False)}
         readers |= {"csv": lambda path: pd.read_csv(path, sep=";", dtype=str), "parquet": pd.read_parquet}
         kind = pattern.rsplit(".", 1)[1]
-        return pd.concat([readers[kind](path) for path in sorted(demo.glob(pattern))], ignore_index=True)
+        return pd.concat([readers[kind](path) for path in sorted(raw.glob(pattern))], ignore_index=True)
 
     tickets = read("support/tickets_*.jsonl").sort_values("updated_at").drop_duplicates("ticket_id", keep="last")
     events = read("support/ticket_events_*.jsonl").drop_duplicates("event_id", keep="last")
@@ -154,7 +153,7 @@ def pandas_scripts(home: Path, out: Path) -> None:
     kpis.to_csv(out / "kpis.csv")
 
 
-def plain_dbt(home: Path, out: Path) -> None:
+def plain_dbt(home: Path, raw: Path, out: Path) -> None:
     """The same models with dbt alone, every one a table that is built anew; extraction and identity left aside."""
     import os
     import re
@@ -193,4 +192,4 @@ def plain_dbt(home: Path, out: Path) -> None:
 CONTENDERS = {"floor": floor, "pandas scripts": pandas_scripts, "dbt, every model a table": plain_dbt}
 
 if __name__ == "__main__":
-    CONTENDERS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    CONTENDERS[sys.argv[1]](*map(Path, sys.argv[2:]))

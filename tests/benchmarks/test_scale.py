@@ -1,8 +1,9 @@
 """What a full build and a night cost as companies grow, beside the floor and what somebody would do instead.
 
 Everything is measured in one run on one machine: seconds, CPU seconds, peak memory and disk, and ratios of them; no
-limit on a clock. `CEM_BENCH_SIZES` names the companies by their customers, `CEM_BENCH_CONTENDERS=none` leaves out
-the comparisons. The results are left in `var/benchmarks` as JSON and as a table.
+limit on a clock. `CEM_BENCH_SIZES` names the companies by their customers, `CEM_BENCH_COMPANY=plain` takes those of
+`plain_company.py` instead of demo companies, `CEM_BENCH_CONTENDERS=none` leaves out the comparisons. The results are
+left in `var/benchmarks` as JSON and as a table.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import duckdb
+import plain_company
 import pytest
 from contenders import CONTENDERS
 
+COMPANY = os.environ.get("CEM_BENCH_COMPANY", "demo")
 SIZES = [int(size) for size in os.environ.get("CEM_BENCH_SIZES", "2000").split(",")]
 COMPARED = [name for name in CONTENDERS if os.environ.get("CEM_BENCH_CONTENDERS", "all") in ("all", name)]
 MEMORY = os.environ.get("CEM_BENCH_MEMORY", "6GB")
 RESULTS = Path(__file__).parents[2] / "var" / "benchmarks"
+CEM = Path(sys.executable).with_name("cem")
 NIGHTS = {"a night, one day": 1, "a night, one week": 7}
 """Days the company lives on before a night: of two years of history, one day is about a seventh of a percent."""
 
@@ -75,30 +80,65 @@ def disk_gb(folder: Path) -> float:
     return sum(files.values()) / 2**30
 
 
+@dataclass(frozen=True)
+class Demo:
+    """Files of the demo company."""
+
+    customers: int
+    env: Mapping[str, str]
+    raw: Path
+    compared = COMPARED
+    sources = "\n  - {{name: demo, kind: demo, customers: {customers}}}\n"
+
+    def live(self, days: int) -> None:
+        """Write the files, or what some days more add to them."""
+        begin = [CEM, "demo", "--customers", self.customers]
+        cost_of([*begin, "--days", days] if days else begin, self.env)
+
+
+class Plain:
+    """Files of a plain company, a delivery a day. The scripts in pandas know none of them."""
+
+    compared = tuple(name for name in COMPARED if name != "pandas scripts")
+    sources = plain_company.SOURCES
+
+    def __init__(self, customers: int, raw: Path) -> None:
+        """Nothing is written yet."""
+        self.customers, self.raw, self.deliveries = customers, raw, 0
+
+    def live(self, days: int) -> None:
+        """Write the files of the first delivery, or of some more."""
+        for _ in range(days or 1):
+            plain_company.deliver(self.raw, self.customers, self.deliveries)
+            self.deliveries += 1
+
+
 def measure(customers: int, folder: Path) -> dict[str, object]:
     """All the costs of a company of one size."""
+    home = folder / "var"
+    env = {**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(folder / "cem.yml")}
+    company = Demo(customers, env, home / "demo") if COMPANY == "demo" else Plain(customers, folder / "data")
     (folder / "cem.yml").write_text(
         f"company: Bench\nidentity: {{default_country: IR}}\nengine: {{memory_limit: {MEMORY}, snapshots: 0}}\n"
-        f"sources:\n  - {{name: demo, kind: demo, customers: {customers}}}\n"
+        f"sources:{company.sources.format(customers=customers, folder=company.raw)}"
     )
-    home, cem = folder / "var", Path(sys.executable).with_name("cem")
-    env = {**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(folder / "cem.yml")}
-    cost_of([cem, "prepare"], env)
-    demo = [cem, "demo", "--customers", customers]
-    cost_of(demo, env)
-    raw_gb = disk_gb(home / "demo")
-    costs = {"full build": cost_of([cem, "run"], env)}
+    cost_of([CEM, "prepare"], env)
+    company.live(0)
+    raw_gb = disk_gb(company.raw)
+    costs = {"full build": cost_of([CEM, "run"], env)}
     count, last = records(home)
-    costs["nothing new"] = cost_of([cem, "run"], env)
-    for name in COMPARED:
+    costs["nothing new"] = cost_of([CEM, "run"], env)
+    for name in company.compared:
         out = folder / name.replace(" ", "_").replace(",", "")
         out.mkdir()
-        costs[name] = cost_of([sys.executable, Path(__file__).with_name("contenders.py"), name, home, out], env)
+        costs[name] = cost_of(
+            [sys.executable, Path(__file__).with_name("contenders.py"), name, home, company.raw, out], env
+        )
         subprocess.run(["rm", "-rf", str(out)], check=True)
     changed = {}
     for name, days in NIGHTS.items():
-        cost_of([*demo, "--days", days], env)
-        costs[name] = cost_of([cem, "run"], env)
+        company.live(days)
+        costs[name] = cost_of([CEM, "run"], env)
         brought, last = records(home, last)
         changed[name] = brought / count
     return {
@@ -160,8 +200,9 @@ def test_what_it_costs_as_companies_grow(tmp_path: Path, capsys: pytest.CaptureF
         subprocess.run(["rm", "-rf", str(folder)], check=True)
         text = "\n\n".join([*map(table, results), growth(results)])
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "scale.json").write_text(json.dumps(results, indent=2))
-        (RESULTS / "scale.md").write_text(text + "\n")
+        name = "scale" if COMPANY == "demo" else f"scale_{COMPANY}"
+        (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2))
+        (RESULTS / f"{name}.md").write_text(text + "\n")
     with capsys.disabled():
         sys.stdout.write(f"\n{text}\n")
     for result in results:
