@@ -70,9 +70,9 @@ _manifests: dict[str, Manifest] = {}
 
 
 def manifest_path(settings: Settings) -> Path:
-    """Where the prepared manifest of this configuration is: a copy, because dbt writes its own anew in each run.
+    """Where the prepared manifest of this configuration is: a copy, because `cem dbt` writes dbt's own anew.
 
-    A run that is killed meanwhile leaves half of dbt's, which could not be read again.
+    One that is killed meanwhile leaves half of dbt's, which could not be read again.
     """
     return settings.home / "dbt" / "manifest.json"
 

@@ -1,7 +1,8 @@
 {#-
     Calendars in plain integer arithmetic: Jalali (Solar Hijri) dates and weeks of any first day.
 
-    Belongs here: conversions of one date. What the periods of a calendar are is `int_kpi_day__mapped`.
+    Belongs here: conversions of one date, and of the dates of a relation. What the periods of the KPIs are is
+    `int_kpi_day__mapped`.
 
     The Jalali year follows the 33-year cycle (leap years 1, 5, 9, 13, 17, 22, 26 and 30 of each cycle), which
     equals the astronomical calendar from 1178 to at least 1500. In this cycle year y begins
@@ -65,11 +66,11 @@ end
     CTEs over the dates of a relation: `dates`, and `months` or `quarters` with one row per date and calendar and the
     `month_start` or `quarter_start` that the date falls in.
 
-    For what is kept from run to run. The periods of the KPIs are not: the first of them moves when an older record is
-    found.
+    Models that are kept from run to run use this and not `int_kpi_day__mapped`, whose first period moves when an older
+    record is found.
 -#}
 {% macro dates_in_calendars(relation, date_column, grain) -%}
-{%- set jalali_start = jalali_quarter_start if grain == 'quarter' else jalali_month_start -%}
+{%- set jalali_start = {'month': jalali_month_start, 'quarter': jalali_quarter_start}[grain] -%}
 dates as (
     select distinct
         {{ date_column }} as date_day,

@@ -79,7 +79,7 @@ placed as (
 cast({{ value }} * 10000 as bigint) * 2 + case when {{ is_answered }} then 0 else 1 end
 {%- endmacro %}
 
-{#- Number of a period. -#}
+{#- Number of a period, of the columns calendar, period_grain and period_start. -#}
 {% macro wait_period() -%}
 hash(calendar, period_grain, period_start)
 {%- endmacro %}

@@ -196,7 +196,7 @@ LogLikelihood = Callable[[Array], tuple[float, Array]]
 
 
 def bg_nbd_log_likelihood(x: Array, t_x: Array, age: Array, count: Array) -> LogLikelihood:
-    """Log-likelihood of BG/NBD by the logarithms of (r, alpha, a, b).
+    """Log-likelihood of BG/NBD and its gradient, both by the logarithms of (r, alpha, a, b).
 
     Formula: Fader, Hardie, Lee (2005), equation 6, as ln(A1) + ln(A2) + ln(A3 + A4), summed over customers. What
     depends on x alone is worked out once for each number of transactions that there is. Times are taken relative to
@@ -216,15 +216,17 @@ def bg_nbd_log_likelihood(x: Array, t_x: Array, age: Array, count: Array) -> Log
 
     def log_likelihood(log_values: Array) -> tuple[float, Array]:
         r, alpha, a, b = np.exp(log_values)
-        log_age, log_t_x = np.log1p(age / alpha), np.log1p(t_x / alpha)
-        log_odds_left = np.log(a) - np.log(b + safe_x - 1.0) + (r + x) * (log_age - log_t_x)
+        log_grown_age, log_grown_t_x = np.log1p(age / alpha), np.log1p(t_x / alpha)
+        log_odds_left = np.log(a) - np.log(b + safe_x - 1.0) + (r + x) * (log_grown_age - log_grown_t_x)
         log_odds_left = np.where(has_repeat, log_odds_left, -np.inf)
         left = expit(log_odds_left)
         by_number = gammaln(r + n) - gammaln(r) - n * np.log(alpha) + betaln(a, b + n) - betaln(a, b)
-        value = customers @ by_number + count @ (np.logaddexp(0.0, log_odds_left) - (r + x) * log_age)
-        by_r = customers @ (psi(r + n) - psi(r)) - count @ (log_age - left * (log_age - log_t_x))
-        spent = (1.0 - left) * age / (alpha + age) + left * t_x / (alpha + t_x)
-        by_log_alpha = count @ ((r + x) * spent - x)
+        value = customers @ by_number + count @ (np.logaddexp(0.0, log_odds_left) - (r + x) * log_grown_age)
+        by_r = customers @ (psi(r + n) - psi(r))
+        by_r -= count @ (log_grown_age - left * (log_grown_age - log_grown_t_x))
+        # Of alpha and the time a customer was one, the share of the time.
+        time_share = (1.0 - left) * age / (alpha + age) + left * t_x / (alpha + t_x)
+        by_log_alpha = count @ ((r + x) * time_share - x)
         by_a = customers @ (psi(a + b) - psi(a + b + n)) + count @ left / a
         by_b = customers @ (psi(a + b) - psi(a + b + n) + psi(b + n) - psi(b)) - count @ (left / (b + safe_x - 1.0))
         return float(value), np.array([by_r * r, by_log_alpha, by_a * a, by_b * b])
@@ -233,9 +235,10 @@ def bg_nbd_log_likelihood(x: Array, t_x: Array, age: Array, count: Array) -> Log
 
 
 def gamma_gamma_log_likelihood(x: Array, mean: Array, count: Array) -> LogLikelihood:
-    """Log-likelihood of Gamma-Gamma by the logarithms of (p, q, v).
+    """Log-likelihood of Gamma-Gamma and its gradient, both by the logarithms of (p, q, v).
 
-    Formula: Fader, Hardie (2013), equation 1a, summed over customers in the same way as that of BG/NBD.
+    Formula: Fader, Hardie (2013), equation 1a, summed over customers. What does not depend on the parameters is worked
+    out once.
 
     Args:
         x: Repeat transactions of known value, at least 1.
@@ -245,16 +248,17 @@ def gamma_gamma_log_likelihood(x: Array, mean: Array, count: Array) -> LogLikeli
     from scipy.special import betaln, psi
 
     n, customers = _by_number(x, count)
-    amount, times = x * mean, count * x
-    sum_log_mean, sum_log_amount, sum_x = count @ np.log(mean), times @ np.log(amount), times.sum()
+    amount, purchases = x * mean, count * x
+    sum_log_mean, sum_log_amount = count @ np.log(mean), purchases @ np.log(amount)
 
     def log_likelihood(log_values: Array) -> tuple[float, Array]:
         p, q, v = np.exp(log_values)
-        log_amount = np.log1p(amount / v)
-        sum_log_share = sum_log_amount - sum_x * np.log(v)
-        value = p * sum_log_share - sum_log_mean - customers @ betaln(p * n, q) - count @ ((p * x + q) * log_amount)
-        by_p = customers @ (n * (psi(p * n + q) - psi(p * n))) + sum_log_share - times @ log_amount
-        by_q = customers @ (psi(p * n + q) - psi(q)) - count @ log_amount
+        log_grown_amount = np.log1p(amount / v)
+        sum_log_ratio = sum_log_amount - purchases.sum() * np.log(v)
+        value = p * sum_log_ratio - sum_log_mean - customers @ betaln(p * n, q)
+        value -= count @ ((p * x + q) * log_grown_amount)
+        by_p = customers @ (n * (psi(p * n + q) - psi(p * n))) + sum_log_ratio - purchases @ log_grown_amount
+        by_q = customers @ (psi(p * n + q) - psi(q)) - count @ log_grown_amount
         by_log_v = count @ ((q * amount - p * x * v) / (v + amount))
         return float(value), np.array([by_p * p, by_q * q, by_log_v])
 

@@ -238,12 +238,6 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
     # Only what there is to leave out is looked for in every row: most loads are clean.
     left_out = [table for table in (BAD, STALE) if scalar(con, f"select count(*) from {table}")]
     good = " and ".join(f"rowid not in (select _row from {table})" for table in left_out) or "true"
-    live = scalar(con, f"select count(*) from {load.relation} where _deleted_at is null and {good}")
-    gone = scalar(
-        con,
-        f"select count(*) from {load.relation} as sent where _deleted_at is not null and {good} "
-        f"and exists (select 1 from {load.raw} as raw where raw._key = sent._key)",
-    )
     if not any(rule.rule_id == UNIQUE_KEY_RULE for rule in load.rules):
         # Without a rule that has sent them to quarantine, two rows of one key would both be inserted.
         twice = scalar(
@@ -252,6 +246,11 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
         )
         if twice:
             raise GuardError(f"{load.table.source}.{load.table.name}: {twice:,} keys occur twice; nothing was changed")
+    known = scalar(
+        con,
+        f"select count(*) from {load.relation} as sent where {good} "
+        f"and exists (select 1 from {load.raw} as raw where raw._key = sent._key)",
+    )
     marked = scalar(
         con,
         f"update {load.raw} as raw set _deleted_at = sent._deleted_at, _load_id = sent._load_id, "
@@ -261,15 +260,13 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
     # A row that is replaced goes, and comes again among the new ones. Changed in place, rows that lie scattered would
     # have every row group written anew, and read by whoever looks for what this load brought.
     alive = f"from {load.relation} where _deleted_at is null and {good}"
-    con.execute(f"delete from {load.raw} where _key in (select _key {alive})")
-    written = marked + scalar(con, f"insert into {load.raw} by name select {', '.join(picked)} {alive}")
-    if written != live + gone:
+    replaced = scalar(con, f"delete from {load.raw} where _key in (select _key {alive})")
+    if marked + replaced != known:
         raise GuardError(
-            f"{load.table.source}.{load.table.name}: {live + gone} rows should have been written to "
-            f"{load.raw} and "
-            f"{written} were: a key occurs twice; nothing was changed"
+            f"{load.table.source}.{load.table.name}: {known:,} rows have the keys of earlier ones, but in {load.raw} "
+            f"these are {marked + replaced:,}: a key occurs twice there; nothing was changed"
         )
-    return live
+    return scalar(con, f"insert into {load.raw} by name select {', '.join(picked)} {alive}")
 
 
 def _quarantine(con: duckdb.DuckDBPyConnection, load: Load) -> int:

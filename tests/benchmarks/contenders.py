@@ -1,5 +1,6 @@
-"""What a full build is compared with, each run as a process of its own: `python contenders.py NAME HOME RAW OUT`:
-the state folder after a full build, the folder of the raw files, and one to write to.
+"""What a full build is compared with, each run as a process of its own: `python contenders.py NAME HOME RAW OUT`.
+
+HOME is the state folder after a full build, RAW holds the raw files, OUT is an empty folder to write to.
 
 Belongs here: the floor, and what somebody would do instead. Does not belong here: measuring (`test_scale.py`).
 """

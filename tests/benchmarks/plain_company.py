@@ -4,7 +4,8 @@ The demo company says some thirty things of each customer in two years; with ten
 than most machines have. Here it is about three: what grows with the customers is measured, identity and everything that
 holds one row or more for each of them, more than what grows with their contacts.
 
-A delivery is a file a table: the first holds two years, each later one a day with new customers and what old ones did.
+A delivery is a file a table: the first holds the two years to the end of June 2026, each later one a day with new
+customers and what old ones did.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ import duckdb
 
 from orchestration.demo.pools import load_pools
 
-NEW_CUSTOMERS = 0.0005
-"""Customers that a later delivery brings, as a share of all; with what others do it is a thousandth of the records."""
+DAILY_SHARE = 0.0005
+"""New customers of a later delivery, and old ones who do something, each as a share of all: together they bring a
+thousandth of the records."""
+
+FEWEST_CUSTOMERS = 100_000
+"""Below, some later deliveries would be empty, which the guard takes for a fault."""
 
 SOURCES = """
   - name: shop
@@ -84,17 +89,25 @@ SOURCES = """
 
 
 def deliver(folder: Path, customers: int, delivery: int) -> None:
-    """Write the files of a delivery: 0 is the first one, of `customers` people; later ones are a day each."""
+    """Write the files of a delivery: 0 is the first one, of `customers` people; later ones are a day each.
+
+    Raises:
+        ValueError: There are too few customers.
+    """
+    if customers < FEWEST_CUSTOMERS:
+        raise ValueError(
+            f"{customers:,} customers are too few for a plain company; allowed: {FEWEST_CUSTOMERS:,} or more"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     born = range(customers)
     if delivery:
-        joined = round(customers * NEW_CUSTOMERS)
+        joined = round(customers * DAILY_SHARE)
         born = range(customers + (delivery - 1) * joined, customers + delivery * joined)
     with duckdb.connect() as con:
         load_pools(con)
         con.execute(f"""
             create macro u(human, what) as (hash(human, what) % 1000003) / 1000003;
-            create macro pick(pool, share) as pool[1 + floor(len(pool) * share * 0.999)::int];
+            create macro pick(pool, share) as pool[1 + floor(len(pool) * share)::int];
             -- When something happened: within two years, or on the day of a later delivery.
             create macro moment(human, what) as timestamp '2024-07-01' + case {delivery}
                 when 0 then interval 1 minute * (u(human, what) * 730 * 1440)::int
@@ -107,7 +120,7 @@ def deliver(folder: Path, customers: int, delivery: int) -> None:
                 union all
                 select human, false as is_new
                 from range({customers}) as drawn (human)
-                where {delivery} > 0 and u(human, 'acts {delivery}') < {NEW_CUSTOMERS}
+                where {delivery} > 0 and u(human, 'acts {delivery}') < {DAILY_SHARE}
             )
             select
                 human,
@@ -156,7 +169,7 @@ def deliver(folder: Path, customers: int, delivery: int) -> None:
                     'A' || human || '.{delivery}' as response_id,
                     email,
                     given_name || ' ' || family_name as full_name,
-                    floor(11 * pow(u(human, 'score'), 0.5) * 0.999)::int::text as score,
+                    floor(11 * pow(u(human, 'score'), 0.5))::int::text as score,
                     moment(human, 'answers')::text as answered_at,
                 from acting where u(human, 'answer') < 0.1
             """,

@@ -163,6 +163,16 @@ def test_a_doubled_row_is_refused_and_nothing_changes(shop: Shop, monkeypatch: p
     assert shop.count("candidate_shop.orders") == 2
 
 
+def test_a_key_that_is_twice_in_the_warehouse_is_refused_and_nothing_changes(shop: Shop):
+    shop.load([order(1)])
+    shop.con.execute("insert into raw_shop.orders from raw_shop.orders")
+    before = content(shop)
+
+    with pytest.raises(GuardError, match=r"1 rows have the keys of earlier ones, but in .* these are 2"):
+        shop.load([order(1, total="5")])
+    assert content(shop) == before
+
+
 def test_a_lost_row_is_refused_and_nothing_changes(shop: Shop):
     shop.load([order(1)])
     delivery = replace(shop.deliver([order(2), order(3)]), extracted=3)
