@@ -3,7 +3,8 @@
 A run reads which records are new, changed or gone since the last one and normalises those. What these touch is done
 again, and nothing else: the edges of the values they bear or bore, the pairs of their blocking keys, the components
 at either end of a tie that came or went. Each step is a function of the records it names, so the result is that of a
-run over everything. On unchanged input nothing is written at all.
+run over everything. Another model or threshold has all pairs weighed and all components made again, but no record read
+and no edge. On unchanged input nothing is written at all.
 
 Belongs here: the order of the steps, what is touched, the transaction, the result. Does not belong here: the rules
 of any step.
@@ -127,19 +128,21 @@ def _resolve(
     Inside the transaction it could not be worked out: DuckDB takes tables made there for empty when it plans.
     """
     records = int(con.execute(f"select count(*) from {collected}").fetchall()[0][0])
-    rules = state.fingerprint(settings, model, records)
-    is_new_rules = state.read_fact(con, state.FINGERPRINT) != rules
+    rules, weights = state.rules_of(settings), state.weights_of(settings, model, records)
+    is_new_rules = state.read_fact(con, state.RULES) != rules
+    is_new_weights = state.read_fact(con, state.WEIGHTS) != weights
     is_input_new = _compare_inputs(con, collected, is_new_rules)
     decided = int(con.execute("select count(*) from identity.decision where not is_applied").fetchall()[0][0])
-    if not is_input_new and not is_new_rules and not decided and not full:
+    if not (is_input_new or is_new_rules or is_new_weights or decided or full):
         return _summary(con, 0, stable_ids.Changes(0, 0, 0, 0), is_changed=False)
     delta = _normalise_delta(con, settings, collected)
-    is_partial = not (is_new_rules or full or delta > FULL_SHARE * records)
+    keeps_edges = not (is_new_rules or full or delta > FULL_SHARE * records)
+    is_partial = keeps_edges and not is_new_weights
     _LOG.info("identity: %s records new, changed or gone", delta)
     _list_forgotten_phones(con)
-    _take_scope(con, is_partial=is_partial)
-    edges.build_edges(con, settings, is_partial=is_partial)
-    _list_differences(con, "hub", "where hash(kind || ':' || value) in (from id_touched)" if is_partial else "")
+    _take_scope(con, is_partial=keeps_edges)
+    edges.build_edges(con, settings, is_partial=keeps_edges)
+    _list_differences(con, "hub", "where hash(kind || ':' || value) in (from id_touched)" if keeps_edges else "")
     con.execute("""
         create or replace temp table id_hub_now as
         select kind, value from identity.hub anti join id_hub_old using (kind, value)
@@ -147,7 +150,7 @@ def _resolve(
         select kind, value from id_hub_new
     """)
     _weigh_pairs(con, settings, model, records, is_partial=is_partial)
-    _list_differences(con, "edge", "semi join id_replaced using (value_hash)" if is_partial else "")
+    _list_differences(con, "edge", "semi join id_replaced using (value_hash)" if keeps_edges else "")
     _list_differences(con, "pair", _of_touched("id_weighed_record") if is_partial else "")
     _list_affected(con, is_partial=is_partial)
     _list_ties(con)
@@ -168,7 +171,8 @@ def _resolve(
             _write_differences(con, table)
         stable_ids.write_ids(con, run_id, now)
         con.execute("update identity.decision set is_applied = true where not is_applied")
-        state.write_fact(con, state.FINGERPRINT, rules)
+        state.write_fact(con, state.RULES, rules)
+        state.write_fact(con, state.WEIGHTS, weights)
         doubtful = state.read_fact(con, state.DOUBTFUL)
         con.execute("delete from identity.state where name = ?", [state.DOUBTFUL])
         con.commit()

@@ -24,8 +24,11 @@ INPUT = (
 )  # fmt: skip
 """Columns identity reads of a person record; a change of another one alone resolves nothing anew."""
 
-FINGERPRINT = "fingerprint"
-"""Remembered fact: the rules by which the last run went."""
+RULES = "fingerprint"
+"""Remembered fact: the rules by which the last run read records and tied them."""
+
+WEIGHTS = "weights"
+"""Remembered fact: how the last run weighed pairs, and what it made of that."""
 
 DOUBTFUL = "doubtful"
 """Remembered fact: how many pairs wait for a decision."""
@@ -326,19 +329,27 @@ def input_hash_sql() -> str:
     return f"hash(row({', '.join(INPUT)}))"
 
 
-def fingerprint(settings: IdentitySettings, model: Model, records: int) -> str:
-    """A text that changes whenever equal records could resolve differently.
+def rules_of(settings: IdentitySettings) -> str:
+    """A text that changes whenever equal records could be read, tied or blocked differently.
 
-    DuckDB's version is part of it because stored value hashes are the engine's own and may change with it; the number
-    of records by its order only, as it is in the prior of the model.
+    DuckDB's version is part of it because stored value hashes are the engine's own and may change with it.
     """
     mailboxes = ",".join(sorted(settings.role_mailboxes))
     return (
         f"rules={RULES_VERSION};duckdb={duckdb.__version__};records={settings.hub_max_records};"
         f"names={settings.hub_max_names};country={settings.default_country};mailboxes={mailboxes};"
-        f"link={settings.link_probability};review={settings.review_probability};"
-        f"customer={settings.max_customer_records};model={model.signature};"
-        f"blocks={blocking.SIGNATURE};order={order_of(records)}"
+        f"blocks={blocking.SIGNATURE}"
+    )
+
+
+def weights_of(settings: IdentitySettings, model: Model, records: int) -> str:
+    """A text that changes whenever equal pairs could weigh something else, or the same weight mean another verdict.
+
+    The number of records is part of it by its order only, as it is in the prior of the model.
+    """
+    return (
+        f"model={model.signature};order={order_of(records)};link={settings.link_probability};"
+        f"review={settings.review_probability};customer={settings.max_customer_records}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,18 +81,9 @@ def apply(registry: Registry, step: tuple[Any, ...]) -> None:
             return
 
 
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
-@given(history)
-def test_any_history_in_parts_gives_what_one_run_gives(runs: list[list[tuple[Any, ...]]]) -> None:
-    registry = new_registry()
-    registry.resolve()
-    for steps in runs:
-        for step in steps:
-            apply(registry, step)
-        registry.resolve()
-    at_once = new_registry()
+def run_at_once(registry: Registry) -> Registry:
+    """One run over the records and decisions that a registry has come to, by its settings."""
+    at_once = empty_registry(registry.settings)
     at_once.con.register(
         "collected", registry.con.execute("from intermediate.int_person_record__collected").to_arrow_table()
     )
@@ -100,6 +92,38 @@ def test_any_history_in_parts_gives_what_one_run_gives(runs: list[list[tuple[Any
     at_once.con.register("decided", registry.con.execute("from identity.decision").to_arrow_table())
     at_once.con.execute("create table identity.decision as from decided")
     at_once.resolve()
-    assert state(registry) == state(at_once)
-    registry.con.close()
-    at_once.con.close()
+    return at_once
+
+
+searching = settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+
+
+@searching
+@given(history)
+def test_any_history_in_parts_gives_what_one_run_gives(runs: list[list[tuple[Any, ...]]]) -> None:
+    registry = new_registry()
+    registry.resolve()
+    for steps in runs:
+        for step in steps:
+            apply(registry, step)
+        registry.resolve()
+    assert state(registry) == state(run_at_once(registry))
+
+
+@searching
+@given(history, st.sampled_from([{"link_probability": 0.6}, {"review_probability": 0.9}, {"max_customer_records": 2}]))
+def test_other_weights_give_what_a_run_that_began_with_them_gives(
+    runs: list[list[tuple[Any, ...]]], other: dict[str, Any]
+) -> None:
+    registry = new_registry()
+    usual = registry.settings
+    for number, steps in enumerate(runs):
+        for step in steps:
+            apply(registry, step)
+        registry.settings = replace(usual, **other) if number % 2 else usual
+        registry.resolve()
+    registry.settings = replace(usual, **other)
+    assert registry.resolve().delta == 0, "no record is read again"
+    assert state(registry) == state(run_at_once(registry))
