@@ -32,7 +32,7 @@ alike as (
         case when not stays.is_only_stay then stays.customer_id end as customer_id,
         coalesce(customers.region, 'unknown') as region,
         coalesce(customers.segment, 'unknown') as segment,
-        count(*) as customers
+        count(*) as stay_count
     from stays
     left join customers
         on stays.customer_id = customers.customer_id
@@ -49,7 +49,7 @@ placed as (
         alike.amount,
         alike.region,
         alike.segment,
-        alike.customers,
+        alike.stay_count,
         start_days.calendar,
         start_days.period_grain,
         start_days.period_number + 1 as first_boundary_number,
@@ -74,13 +74,30 @@ placed as (
     {%- endfor %}
 ),
 
-seen as (
-    select *
+-- Laid out, stays are many times as many; those that count by themselves are few kinds, told apart by no customer.
+counted as (
+    select
+        metric,
+        is_counted,
+        case when is_chained then customer_id end as customer_id,
+        amount,
+        region,
+        segment,
+        calendar,
+        period_grain,
+        first_boundary_number,
+        gone_boundary_number,
+        is_chained,
+        sum(stay_count) as stay_count
     from placed
-    where
-        not is_chained
-        -- Started and ended in one period: never seen.
-        and gone_boundary_number is distinct from first_boundary_number
+    -- Started and ended in one period: never seen, unless others of the customer do.
+    where is_chained or gone_boundary_number is distinct from first_boundary_number
+    group by all
+),
+
+seen as (
+    select * from counted
+    where not is_chained
 ),
 
 chained_changes as (
@@ -91,9 +108,9 @@ chained_changes as (
         calendar,
         period_grain,
         first_boundary_number as boundary_number,
-        1 as stay_change,
-        amount as amount_change
-    from placed
+        stay_count as stay_change,
+        stay_count * amount as amount_change
+    from counted
     where is_chained
     union all
     select
@@ -103,9 +120,9 @@ chained_changes as (
         calendar,
         period_grain,
         gone_boundary_number as boundary_number,
-        -1 as stay_change,
-        -amount as amount_change
-    from placed
+        -stay_count as stay_change,
+        -stay_count * amount as amount_change
+    from counted
     where is_chained and gone_boundary_number is not null
 ),
 
@@ -124,7 +141,7 @@ step_groups as (
         is_counted,
         amount as level,
         cast(0 as decimal(18, 4)) as previous_level,
-        customers
+        stay_count
     from seen
     union all
     select
@@ -137,7 +154,7 @@ step_groups as (
         is_counted,
         cast(0 as decimal(18, 4)) as level,
         amount as previous_level,
-        customers
+        stay_count
     from seen
     where gone_boundary_number is not null
     union all
@@ -151,7 +168,7 @@ step_groups as (
         steps.is_counted,
         steps.level,
         steps.previous_level,
-        1 as customers
+        1 as stay_count
     from steps
     left join customers
         on steps.customer_id = customers.customer_id
@@ -173,12 +190,12 @@ group_changes as (
         boundary_number,
         region,
         segment,
-        sum(customers * stay_change) filter (where is_counted) as n,
-        sum(customers * stay_change) filter (where not is_counted) as n_invalid,
-        sum(customers * (level - previous_level)) filter (where is_counted) as level,
-        sum(customers * (level * level - previous_level * previous_level)) filter (where is_counted) as level_sq,
+        sum(stay_count * stay_change) filter (where is_counted) as n,
+        sum(stay_count * stay_change) filter (where not is_counted) as n_invalid,
+        sum(stay_count * (level - previous_level)) filter (where is_counted) as level,
+        sum(stay_count * (level * level - previous_level * previous_level)) filter (where is_counted) as level_sq,
         -- What one customer loses is never made up by what another one gains.
-        sum(customers * (previous_level - level)) filter (where is_counted and level < previous_level) as lost
+        sum(stay_count * (previous_level - level)) filter (where is_counted and level < previous_level) as lost
     from signed_groups
     group by all
 ),

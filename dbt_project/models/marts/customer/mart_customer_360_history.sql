@@ -88,12 +88,19 @@ open_spans as (
     where status_intervals.ticket_key is null and not tickets.is_merged
 ),
 
--- What changed, as steps up and down or as a new answer. Each says when it could first be known.
+answers as (
+    select
+        *,
+        case metric when 'nps' then directed_score else score_100 end as points
+    from responses
+    where is_valid and (metric in ('csat', 'ces') or (metric = 'nps' and survey_kind = 'relational'))
+),
+
+-- What changed, as steps up and down; what is answered is looked up by its day. Each says when it could first be known.
 changes as (
     select
         customer_id,
         first_seen_at as changed_at,
-        null as change_key,
         null as order_step,
         null as revenue_step,
         null as margin_step,
@@ -104,10 +111,7 @@ changes as (
         null as mention_step,
         null as negative_mention_step,
         null as subscription_step,
-        null as active_step,
-        null as metric,
-        null as score,
-        null as band
+        null as active_step
     from customers
     union all by name
     select
@@ -182,13 +186,8 @@ changes as (
     union all by name
     select
         customer_id,
-        answered_at as changed_at,
-        response_key as change_key,
-        metric,
-        case metric when 'nps' then directed_score else score_100 end as score,
-        band
-    from responses
-    where is_valid and (metric in ('csat', 'ces') or (metric = 'nps' and survey_kind = 'relational'))
+        answered_at as changed_at
+    from answers
 ),
 
 dated as (
@@ -219,13 +218,42 @@ daily as (
         coalesce(sum(negative_mention_step), 0) as negative_mention_step,
         coalesce(sum(subscription_step), 0) as subscription_step,
         coalesce(sum(active_step), 0) as active_step,
-        count(active_step) as active_change_count,
-        arg_max(score, row(changed_at, change_key)) filter (where metric = 'nps') as nps_score,
-        arg_max(band, row(changed_at, change_key)) filter (where metric = 'nps') as nps_band,
-        arg_max(score, row(changed_at, change_key)) filter (where metric = 'csat') as csat_score_100,
-        arg_max(score, row(changed_at, change_key)) filter (where metric = 'ces') as ces_score_100
+        count(active_step) as active_change_count
     from dated
     group by customer_id, changed_date
+),
+
+-- Apart from the steps, as few days have an answer: what such an aggregate keeps of each day cannot be spilled.
+daily_answers as (
+    select
+        answers.customer_id,
+        {{ reporting_date('answers.answered_at') }} as changed_date,
+        arg_max(answers.points, row(answers.answered_at, answers.response_key)) filter (where answers.metric = 'nps')
+            as nps_score,
+        arg_max(answers.band, row(answers.answered_at, answers.response_key)) filter (where answers.metric = 'nps')
+            as nps_band,
+        arg_max(answers.points, row(answers.answered_at, answers.response_key)) filter (where answers.metric = 'csat')
+            as csat_score_100,
+        arg_max(answers.points, row(answers.answered_at, answers.response_key)) filter (where answers.metric = 'ces')
+            as ces_score_100
+    from answers
+    cross join as_of
+    where answers.customer_id is not null and answers.answered_at <= as_of.as_of_at
+    group by answers.customer_id, changed_date
+),
+
+days as (
+    select
+        daily.*,
+        daily_answers.nps_score,
+        daily_answers.nps_band,
+        daily_answers.csat_score_100,
+        daily_answers.ces_score_100
+    from daily
+    left join daily_answers
+        on
+            daily.customer_id = daily_answers.customer_id
+            and daily.changed_date = daily_answers.changed_date
 ),
 
 final as (
@@ -252,7 +280,7 @@ final as (
         case
             when sum(active_change_count) over so_far > 0 then sum(active_step) over so_far > 0
         end as is_active
-    from daily
+    from days
     window
         customer_days as (
             partition by customer_id
