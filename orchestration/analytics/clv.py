@@ -352,12 +352,17 @@ def probability_alive(values: tuple[float, ...], x: Array, t_x: Array, age: Arra
 def expected_transactions(values: tuple[float, ...], x: Array, t_x: Array, age: Array, weeks: float) -> Array:
     """Transactions expected within `weeks` after the end of observation, given the history.
 
-    Formula: Fader, Hardie, Lee (2005), equation 10, worked out once for each distinct (x, age): t_x does not enter
-    but by the probability that the customer is still one.
+    Formula: Fader, Hardie, Lee (2005), equation 10. t_x does not enter but by the probability that the customer is
+    still one.
     """
+    pair_x, pair_age, place = _distinct_pairs(x, age)
+    return _expected_if_alive(values, pair_x, pair_age, weeks)[place] * probability_alive(values, x, t_x, age)
+
+
+def _distinct_pairs(x: Array, age: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:
+    """Each pair that there is, and the place of each customer's among them: many have bought as often in as long."""
     pairs, place = np.unique(np.column_stack([x, age]), axis=0, return_inverse=True)
-    expected: Array = _expected_if_alive(values, pairs[:, 0], pairs[:, 1], weeks)[place.ravel()]
-    return expected * probability_alive(values, x, t_x, age)
+    return pairs[:, 0], pairs[:, 1], place.ravel()
 
 
 def _expected_if_alive(values: tuple[float, ...], x: Array, age: Array, weeks: float) -> Array:
@@ -396,13 +401,13 @@ def discounted_transactions(
     values: tuple[float, ...], x: Array, t_x: Array, age: Array, months: int, annual_rate: float
 ) -> Array:
     """Transactions expected over the months ahead, those of later months discounted."""
-    pairs, place = np.unique(np.column_stack([x, age]), axis=0, return_inverse=True)
-    total, before = np.zeros(len(pairs)), np.zeros(len(pairs))
+    pair_x, pair_age, place = _distinct_pairs(x, age)
+    total, before = np.zeros_like(pair_x), np.zeros_like(pair_x)
     for month in range(1, months + 1):
-        until = _expected_if_alive(values, pairs[:, 0], pairs[:, 1], month * WEEKS_A_MONTH)
+        until = _expected_if_alive(values, pair_x, pair_age, month * WEEKS_A_MONTH)
         total += (until - before) / (1.0 + annual_rate) ** (month / 12)
         before = until
-    return total[place.ravel()] * probability_alive(values, x, t_x, age)
+    return total[place] * probability_alive(values, x, t_x, age)
 
 
 def build_clv(con: duckdb.DuckDBPyConnection, settings: Settings) -> ClvResult:

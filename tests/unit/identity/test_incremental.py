@@ -81,8 +81,8 @@ def apply(registry: Registry, step: tuple[Any, ...]) -> None:
             return
 
 
-def run_at_once(registry: Registry) -> Registry:
-    """One run over the records and decisions that a registry has come to, by its settings."""
+def assert_is_as_after_one_run(registry: Registry) -> None:
+    """Compare with one run over the records and decisions that the registry has come to, by its settings."""
     at_once = empty_registry(registry.settings)
     at_once.con.register(
         "collected", registry.con.execute("from intermediate.int_person_record__collected").to_arrow_table()
@@ -92,7 +92,9 @@ def run_at_once(registry: Registry) -> Registry:
     at_once.con.register("decided", registry.con.execute("from identity.decision").to_arrow_table())
     at_once.con.execute("create table identity.decision as from decided")
     at_once.resolve()
-    return at_once
+    assert state(registry) == state(at_once)
+    registry.con.close()
+    at_once.con.close()
 
 
 searching = settings(
@@ -109,7 +111,7 @@ def test_any_history_in_parts_gives_what_one_run_gives(runs: list[list[tuple[Any
         for step in steps:
             apply(registry, step)
         registry.resolve()
-    assert state(registry) == state(run_at_once(registry))
+    assert_is_as_after_one_run(registry)
 
 
 @searching
@@ -126,4 +128,4 @@ def test_other_weights_give_what_a_run_that_began_with_them_gives(
         registry.resolve()
     registry.settings = replace(usual, **other)
     assert registry.resolve().delta == 0, "no record is read again"
-    assert state(registry) == state(run_at_once(registry))
+    assert_is_as_after_one_run(registry)
