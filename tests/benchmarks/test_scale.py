@@ -46,7 +46,7 @@ class Cost:
 
 
 def cost_of(command: list[object], env: dict[str, str]) -> Cost:
-    """Run a command to its end."""
+    """Run a command to its end, and say on standard output what it cost: all the sizes together take hours."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -60,7 +60,10 @@ def cost_of(command: list[object], env: dict[str, str]) -> Cost:
         if found:
             stage = f"{found[1]}: {found[2]}" if found[1] in ("unify", "model") else found[1]
             stages[stage] = round(stages.get(stage, 0.0) + float(found[4]), 1)
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, stages)
+    cost = Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, stages)
+    sys.stdout.write(f"{' '.join(Path(str(part)).name for part in command)}: {cost}\n")
+    sys.stdout.flush()
+    return cost
 
 
 def records(home: Path, after: str = "") -> tuple[int, str]:
