@@ -61,8 +61,7 @@ def cost_of(command: list[object], env: dict[str, str]) -> Cost:
             stage = f"{found[1]}: {found[2]}" if found[1] in ("unify", "model") else found[1]
             stages[stage] = round(stages.get(stage, 0.0) + float(found[4]), 1)
     cost = Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, stages)
-    sys.stdout.write(f"{' '.join(Path(str(part)).name for part in command)}: {cost}\n")
-    sys.stdout.flush()
+    print(*(Path(str(part)).name for part in command), cost, file=sys.__stdout__, flush=True)
     return cost
 
 
