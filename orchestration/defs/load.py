@@ -91,7 +91,7 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 standing = current_staleness(con, settings) if held else None
         except SourceError as error:
             raise dg.Failure(str(error), allow_retries=error.is_transient) from error
-        except (SpaceError, MemoryLimitError, WarehouseBrokenError) as error:
+        except (guard.GuardError, SpaceError, MemoryLimitError, WarehouseBrokenError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         if standing is not None:
             context.log_event(hold.observation(standing))

@@ -264,7 +264,8 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
     if marked + replaced != known:
         raise GuardError(
             f"{load.table.source}.{load.table.name}: {known:,} rows have the keys of earlier ones, but in {load.raw} "
-            f"these are {marked + replaced:,}: a key occurs twice there; nothing was changed"
+            f"these are {marked + replaced:,}: a key occurs twice there, which no load does; nothing was changed. "
+            "Delete the rows that came otherwise (_load_id and _loaded_at tell them apart), and run again"
         )
     return scalar(con, f"insert into {load.raw} by name select {', '.join(picked)} {alive}")
 
