@@ -12,6 +12,7 @@ import duckdb
 from orchestration import guard
 from orchestration.defs import hold
 from orchestration.defs.demo import COMPANY
+from orchestration.defs.results import StepResult, rule_metadata
 from orchestration.guard import pages, wording
 from orchestration.progress import progress
 from orchestration.publication import current_staleness
@@ -68,7 +69,7 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
         can_subset=True,
         retry_policy=EXTRACTION_RETRY,
     )
-    def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def load(context: dg.AssetExecutionContext) -> Iterator[StepResult]:
         tables = [
             table for table in source.tables if {candidate_key(table), raw_key(table)} & context.selected_asset_keys
         ]
@@ -150,7 +151,7 @@ def _results(
     table: Table,
     extracted: Extracted,
     verdict: guard.Verdict,
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+) -> Iterator[StepResult]:
     if candidate_key(table) in context.selected_asset_keys:
         yield dg.MaterializeResult(
             asset_key=candidate_key(table),
@@ -236,7 +237,9 @@ def _check_specs(settings: Settings, table: Table) -> list[dg.AssetCheckSpec]:
     return specs
 
 
-def _check_results(table: Table, load_id: str, verdict: guard.Verdict, page: str) -> Iterator[dg.AssetCheckResult]:
+def _check_results(
+    table: Table, load_id: str, verdict: guard.Verdict, page: str
+) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
     """One result for the load, one for each rule; a load that nothing was judged of has no page."""
     link = {"page": dg.MetadataValue.url(page)} if verdict.rules else {}
     is_held = verdict.status == "held"
@@ -259,7 +262,7 @@ def _check_results(table: Table, load_id: str, verdict: guard.Verdict, page: str
     )
     for rule in verdict.rules:
         is_about_the_load = wording.is_about_the_load(rule)
-        yield dg.AssetCheckResult(
+        yield dg.AssetCheckEvaluation(
             asset_key=raw_key(table),
             check_name=guard.check_name(rule.rule_id),
             passed=rule.failed == 0,
@@ -270,14 +273,3 @@ def _check_results(table: Table, load_id: str, verdict: guard.Verdict, page: str
             description=wording.load_finding(table.source, table.name, load_id, verdict, rule),
             metadata={**rule_metadata(rule), **link},
         )
-
-
-def rule_metadata(rule: guard.RuleResult) -> dict[str, dg.MetadataValue]:
-    """Counts of a rule, and some of the rows that broke it, by keys without personal data."""
-    return {
-        "failed": dg.MetadataValue.int(rule.failed),
-        "checked": dg.MetadataValue.int(rule.checked),
-        "share": dg.MetadataValue.float(rule.failed / rule.checked if rule.checked else 0.0),
-        "severity": dg.MetadataValue.text(rule.severity),
-        **({"sample_keys": dg.MetadataValue.json(rule.sample_keys)} if rule.sample_keys else {}),
-    }

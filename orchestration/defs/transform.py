@@ -17,6 +17,7 @@ from dagster_dbt.dbt_project import DbtProject
 from orchestration import builds
 from orchestration.defs.freshness import FRESHNESS
 from orchestration.defs.hold import refuse_held
+from orchestration.defs.results import StepResult
 from orchestration.progress import progress
 from orchestration.publication.files import Layout
 from orchestration.settings import Settings
@@ -67,11 +68,11 @@ def build_transform_assets(settings: Settings, manifest: Mapping[str, Any]) -> l
     translator = Translator()
 
     @dbt_assets(manifest=manifest, select=UNIFY_SELECTION, name="dbt_unify", dagster_dbt_translator=translator)
-    def dbt_unify(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def dbt_unify(context: dg.AssetExecutionContext) -> Iterator[StepResult]:
         yield from _run(context, settings, manifest, translator, UNIFY)
 
     @dbt_assets(manifest=manifest, exclude=UNIFY_SELECTION, name="dbt_model", dagster_dbt_translator=translator)
-    def dbt_model(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def dbt_model(context: dg.AssetExecutionContext) -> Iterator[StepResult]:
         yield from _run(context, settings, manifest, translator, MODEL)
 
     return [dbt_unify, dbt_model]
@@ -111,7 +112,7 @@ def _run(
     manifest: Mapping[str, Any],
     translator: Translator,
     stage: str,
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+) -> Iterator[StepResult]:
     with progress(stage, "dbt models and tests") as piece:
         with writing(settings) as con:
             refuse_held(con, settings)
@@ -192,7 +193,7 @@ def _events(
     translator: Translator,
     results: Sequence[NodeResult],
     rows: Mapping[str, int],
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+) -> Iterator[StepResult]:
     """Results of dbt in Dagster's words: a materialisation a model, a check result a test."""
     selected_checks = context.selected_asset_check_keys
     for result in results:
@@ -202,7 +203,7 @@ def _events(
         if node["resource_type"] == "test":
             key = get_asset_check_key_for_test(manifest, translator, result.unique_id, None)
             if key is not None and key in selected_checks:
-                yield dg.AssetCheckResult(
+                yield dg.AssetCheckEvaluation(
                     passed=result.status == "pass",
                     asset_key=key.asset_key,
                     check_name=key.name,

@@ -1,0 +1,24 @@
+"""What steps tell Dagster of their work."""
+
+import dagster as dg
+
+from orchestration import guard
+
+StepResult = dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation
+"""A step yields one of these for each asset and each check.
+
+Of checks only those that block are an `AssetCheckResult`, an output that other steps wait for. There are some two
+thousand others a run; as an `AssetCheckEvaluation` each is one event instead of two, and nothing is looked for among
+all checks of the step.
+"""
+
+
+def rule_metadata(rule: guard.RuleResult) -> dict[str, dg.MetadataValue]:
+    """Counts of a rule, and some of the rows that broke it, by keys without personal data."""
+    return {
+        "failed": dg.MetadataValue.int(rule.failed),
+        "checked": dg.MetadataValue.int(rule.checked),
+        "share": dg.MetadataValue.float(rule.failed / rule.checked if rule.checked else 0.0),
+        "severity": dg.MetadataValue.text(rule.severity),
+        **({"sample_keys": dg.MetadataValue.json(rule.sample_keys)} if rule.sample_keys else {}),
+    }
