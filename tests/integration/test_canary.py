@@ -7,6 +7,7 @@ prints or logs, in Dagster's storage, in dbt's artefacts, on the pages, or in wh
 import dagster as dg
 import duckdb
 import pytest
+from api_server import Reply, serving
 from homes import new_home
 from pydantic import SecretStr
 
@@ -20,7 +21,12 @@ from orchestration.settings import load_settings
 
 pytestmark = pytest.mark.xdist_group("canary")
 
-SECRETS = {"CANARY_DB": "kanari-db-pass", "CANARY_HASH": "kanari-hash-key-0123", "CANARY_HOOK": "kanari-hook"}
+SECRETS = {
+    "CANARY_DB": "kanari-db-pass",
+    "CANARY_DESK": "kanari-token",
+    "CANARY_HASH": "kanari-hash-key-0123",
+    "CANARY_HOOK": "kanari-hook",
+}
 NAME, PERSIAN, MAIL, PHONE, TEXT = (
     "Zahra Kanarizadeh",
     "زهرا قناری‌زاده",
@@ -28,6 +34,7 @@ NAME, PERSIAN, MAIL, PHONE, TEXT = (
     "9121234567",
     "plumbago",
 )
+TICKETS = 40
 PERSONAL = ("kanarizadeh", "قناری", "kanari.example", PHONE, TEXT)
 
 CONFIG = """
@@ -56,6 +63,20 @@ sources:
           score: score
           comment: words
           answered_at: at
+  - name: desk
+    kind: api
+    url: {desk}
+    auth: {{type: bearer, token: "${{CANARY_DESK}}"}}
+    limits: {{first_wait_seconds: 0.01}}
+    tables:
+      - name: tickets
+        path: /tickets
+        records: tickets
+        paging: {{type: cursor, next: next, parameter: cursor, stop: end}}
+        key: id
+        cursor: changed
+        entity: ticket
+        columns: {{ticket_id: id, subject: subject, created_at: created, person_id: requester.mail}}
 {crm}"""
 CRM = """
   - name: crm
@@ -76,6 +97,25 @@ def people(bad, count=60):
     return "\n".join(["mail,name,phone,since", *rows]) + "\n"
 
 
+def tickets(call):
+    """Pages of a help desk, for whoever bears its token."""
+    if call.headers["Authorization"] != f"Bearer {SECRETS['CANARY_DESK']}":
+        return Reply({}, 401)
+    start = int(call.query.get("cursor", 0))
+    end = start + 10
+    page = [
+        {
+            "id": i,
+            "subject": f"{TEXT} mail {MAIL} or +98 {PHONE}",
+            "created": "2024-02-02T08:00:00Z",
+            "changed": f"2024-02-02T09:{i:02}:00Z",
+            "requester": {"mail": f"{i}.{MAIL}"},
+        }
+        for i in range(start, end)
+    ]
+    return {"tickets": page, "next": str(end), "end": end >= TICKETS}
+
+
 @pytest.fixture(scope="module")
 def company(tmp_path_factory):
     folder = tmp_path_factory.mktemp("canary")
@@ -84,9 +124,10 @@ def company(tmp_path_factory):
     (folder / "in" / "people_1.csv").write_text(people(bad=2))
     answers = "".join(f'a{i},{i}.{MAIL},{i % 11},"{TEXT} mail {MAIL} or +98 {PHONE}",2024-02-01\n' for i in range(20))
     (folder / "in" / "answers.csv").write_text(f"id,person,score,words,at\n{answers}ax,{NAME},{NAME},{TEXT},{NAME}\n")
-    (folder / "cem.yml").write_text(CONFIG.format(crm=""))
-    (folder / "with_crm.yml").write_text(CONFIG.format(crm=CRM))
-    return folder
+    with serving(tickets) as server:
+        (folder / "cem.yml").write_text(CONFIG.format(desk=server.url, crm=""))
+        (folder / "with_crm.yml").write_text(CONFIG.format(desk=server.url, crm=CRM))
+        yield folder
 
 
 def failures(result):
@@ -111,6 +152,9 @@ def test_canaries_stay_where_they_may_be(company, monkeypatch, capfd):
         # A run that publishes. Both configurations write their models to one folder, so this one comes last.
         defs = build_defs(settings)
         assert defs.resolve_job_def("daily").execute_in_process(instance=found, raise_on_error=False).success
+        assert published(settings, "select count(*), count(distinct customer_id) from marts.fct_ticket") == [
+            (TICKETS, TICKETS)
+        ]
 
         # A model and a test of dbt that fail on values.
         for query in ("cast(full_name as integer)", "strptime(email, '%Y')"):
@@ -149,11 +193,14 @@ def fail_on_a_value(con, *_):
 
 
 def leaks(home, words):
-    """Files of the state folder that hold a word, but for the warehouse and what is published (read by SQL)."""
+    """Files of the state folder that hold a word, but for the warehouse, what is published (read by SQL), and `pages`.
+
+    These are the last answers of an API as they came, a part of the source.
+    """
     found = []
     for path in home.rglob("*"):
         inside = path.relative_to(home).parts
-        if not path.is_file() or inside[0] in ("warehouse.duckdb", "extensions", "published", "snapshots"):
+        if not path.is_file() or inside[0] in ("warehouse.duckdb", "extensions", "pages", "published", "snapshots"):
             continue
         content = path.read_bytes()
         for word in words:
@@ -162,6 +209,11 @@ def leaks(home, words):
                 if form.encode() in content:
                     found.append(f"{'/'.join(inside)}: {word}")
     return found
+
+
+def published(settings, query):
+    with duckdb.connect(str(settings.published / "cem.duckdb"), read_only=True) as con:
+        return con.execute(query).fetchall()
 
 
 def published_leaks(settings, words):

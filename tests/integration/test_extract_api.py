@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 import pytest
 from api_server import Call, Reply, Server, serving
-from homes import new_home
 
 from orchestration.check import check
 from orchestration.guard import guard_table
@@ -816,52 +815,6 @@ def test_check_names_the_line_of_what_the_api_says_no_to(desk: Desk) -> None:
     desk.server.answer = lambda call: Reply({"message": "no such user"}, 403)
     (problem,) = check(desk.settings).problems
     assert "it says: no such user" in problem.text
-
-
-DAILY = """
-company: Desk
-sources:
-  - name: desk
-    kind: api
-    url: ${DESK_URL}
-    auth: {type: bearer, token: "${DESK_TOKEN}"}
-    limits: {first_wait_seconds: 0.01}
-    tables:
-      - name: tickets
-        path: /tickets
-        records: tickets
-        paging: {type: cursor, next: meta.next, parameter: cursor, stop: end}
-        key: id
-        cursor: changed
-        entity: ticket
-        columns: {ticket_id: id, subject: subject, status: status, created_at: created, person_id: requester.id}
-"""
-
-
-def test_the_daily_job_loads_an_api_and_publishes(tmp_path: Path) -> None:
-    tickets = [ticket(number) for number in range(1, 41)]
-
-    def answer(call: Call) -> Any:
-        if call.headers["Authorization"] != f"Bearer {SECRET}":
-            return Reply({}, 401)
-        start = int(call.query.get("cursor", "c0")[1:])
-        end = start + SIZE
-        return {"tickets": tickets[start:end], "meta": {"next": f"c{end}"}, "end": end >= len(tickets)}
-
-    with serving(answer) as server:
-        (tmp_path / "cem.yml").write_text(DAILY)
-        env = os.environ | {
-            "CEM_HOME": str(new_home(tmp_path / "var")),
-            "CEM_CONFIG": str(tmp_path / "cem.yml"),
-            "DESK_URL": f"{server.url}/api",
-            "DESK_TOKEN": SECRET,
-        }
-        command = [Path(sys.executable).with_name("cem"), "run"]
-        result = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert SECRET not in result.stdout + result.stderr
-    with duckdb.connect(str(tmp_path / "var" / "published" / "cem.duckdb"), read_only=True) as con:
-        assert con.execute("select count(*) from marts.fct_ticket").fetchone() == (40,)
 
 
 VICTIM = """
