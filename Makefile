@@ -10,7 +10,7 @@ LINT_DBT := CEM_WAREHOUSE=:memory: CEM_DBT_MODELS=$(STATE)/dbt/models CEM_DBT_MA
     DBT_TARGET_PATH=$(STATE)/dbt/lint DBT_LOG_PATH=$(STATE)/dbt/logs
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run test ui check lint lint_python lint_sql docs demo chaos bench clean
+.PHONY: help setup run test tests ui check lint lint_python lint_sql docs demo chaos bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -56,7 +56,10 @@ lint_sql:
 	@$(LINT_DBT) $(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
 	    --project-dir dbt_project --profiles-dir dbt_project
 
-test: lint  ## Everything CI asks for: lint, then all tests
+test: setup  ## Everything CI asks for: lint, and all tests beside it
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests:
 	@$(BIN)/pytest
 
 chaos: setup  ## Kill the job at random moments and compare what comes of it, e.g. make chaos KILLS=100 SEED=1 CUSTOMERS=100

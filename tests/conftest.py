@@ -21,6 +21,14 @@ hypothesis.settings.register_profile("deep", max_examples=3000, print_blob=True)
 WriteConfig = Callable[[str], Settings]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process: what they share, modules that import slowly too, is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def extensions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pinned DuckDB extensions, installed once a session."""
