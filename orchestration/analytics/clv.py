@@ -34,6 +34,9 @@ MAX_FREQUENCY_SPEND_CORRELATION = 0.3
 
 WEEKS_A_MONTH = 365.25 / 12 / 7
 
+FEW_HISTORIES = 5_000
+"""About so many histories show where the maximum is; from there it is climbed with all of them."""
+
 _LOG_BOUNDS = (-12.0, 12.0)
 """Bounds of the logarithm of a parameter."""
 
@@ -273,34 +276,50 @@ def _by_number(x: Array, count: Array) -> tuple[Array, Array]:
 
 
 def _maximise(
-    log_likelihood: LogLikelihood,
+    model: Callable[..., LogLikelihood],
+    histories: Sequence[Array],
     starts: Sequence[tuple[float, ...]],
     bounds: Sequence[tuple[float, float]],
-    n_customers: int,
 ) -> Fit:
-    """The highest point found from any of the starts; the likelihood per customer is what is climbed."""
+    """The highest point found from any of the starts; the likelihood per customer is what is climbed.
+
+    Where there are many histories, some of them, evenly spread, are climbed first: most steps cost little then,
+    and only the last ones are taken with all.
+    """
+    logs = [np.log(np.array(start)) for start in starts]
+    n_customers, stride = int(histories[-1].sum()), len(histories[0]) // FEW_HISTORIES
+    best = None
+    if stride > 1:
+        shown = _highest(model, [column[::stride] for column in histories], logs, bounds)
+        best = None if shown is None else _highest(model, histories, [shown.x], bounds)
+    if best is None:  # few histories, or a start so near to the top of a flat ridge that SciPy finds no step up
+        best = _highest(model, histories, logs, bounds)
+    if best is None:
+        return Fit(None, None, n_customers, "the likelihood has no maximum that could be found")
+    values = tuple(float(value) for value in np.exp(best.x))
+    return Fit(values, float(-best.fun * n_customers), n_customers)
+
+
+def _highest(
+    model: Callable[..., LogLikelihood],
+    histories: Sequence[Array],
+    starts: Sequence[Array],
+    bounds: Sequence[tuple[float, float]],
+) -> Any:  # noqa: ANN401 - SciPy's own kind of result
+    """SciPy's result for the best of the starts, logarithms of parameters; None when none led to a maximum."""
     from scipy.optimize import minimize
+
+    n_customers, log_likelihood = int(histories[-1].sum()), model(*histories)
 
     def descend(log_values: Array) -> tuple[float, Array]:
         value, gradient = log_likelihood(log_values)
         return -value / n_customers, -gradient / n_customers
 
-    best: Any = None
-    for start in starts:
-        found = minimize(
-            descend,
-            np.log(np.array(start)),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-8},
-        )
-        if np.isfinite(found.fun) and found.success and (best is None or found.fun < best.fun):
-            best = found
-    if best is None:
-        return Fit(None, None, n_customers, "the likelihood has no maximum that could be found")
-    values = tuple(float(value) for value in np.exp(best.x))
-    return Fit(values, float(-best.fun * n_customers), n_customers)
+    options = {"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-8}
+    found = [minimize(descend, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for start in starts]
+    return min(
+        (each for each in found if each.success and np.isfinite(each.fun)), key=lambda each: each.fun, default=None
+    )
 
 
 def fit_bg_nbd(x: Array, t_x: Array, age: Array, count: Array) -> Fit:
@@ -314,7 +333,7 @@ def fit_bg_nbd(x: Array, t_x: Array, age: Array, count: Array) -> Fit:
     scale = float(count @ age) / n_customers
     starts = [(0.5, scale / 2, 1.0, 2.5), (1.0, scale, 0.1, 1.0)]
     bounds = [_LOG_BOUNDS, _LOG_BOUNDS, _LOG_DROPOUT_BOUNDS, _LOG_DROPOUT_BOUNDS]
-    return _maximise(bg_nbd_log_likelihood(x, t_x, age, count), starts, bounds, n_customers)
+    return _maximise(bg_nbd_log_likelihood, (x, t_x, age, count), starts, bounds)
 
 
 def fit_gamma_gamma(x: Array, mean: Array, count: Array | None = None) -> Fit:
@@ -329,10 +348,10 @@ def fit_gamma_gamma(x: Array, mean: Array, count: Array | None = None) -> Fit:
     unit = float(count @ mean) / n_customers
     starts = [(2.0, 3.0, 1.0), (6.0, 4.0, 0.5)]
     fit = _maximise(
-        gamma_gamma_log_likelihood(x, mean / unit, count),
+        gamma_gamma_log_likelihood,
+        (x, mean / unit, count),
         starts,
         [_LOG_BOUNDS] * len(GAMMA_GAMMA_PARAMETERS),
-        n_customers,
     )
     if fit.values is None or fit.log_likelihood is None:
         return fit

@@ -279,3 +279,17 @@ def test_marts_have_the_documented_columns_and_a_second_build_the_same_rows(con:
     clv.build_clv(con, Config())
     assert [con.execute(f"select * from marts.{mart.name}").fetchall() for mart in clv.MARTS] == first
     assert not con.execute("select * from duckdb_tables() where temporary").fetchall()
+
+
+@pytest.mark.parametrize("are_alike", [False, True], ids=["customers who differ", "customers alike, a flat ridge"])
+def test_a_maximum_that_few_histories_show_first_is_that_of_all(monkeypatch, are_alike):
+    x, t_x, age = simulate(6000)
+    generator, one, purchases = np.random.default_rng(2), np.ones_like(x), np.maximum(x, 1.0)
+    values = generator.gamma(6 * purchases) / purchases / (1.0 if are_alike else generator.gamma(4, 1 / 15, len(x)))
+    direct = clv.fit_bg_nbd(x, t_x, age, one), clv.fit_gamma_gamma(purchases, values)
+    monkeypatch.setattr(clv, "FEW_HISTORIES", 1000)
+    stepwise = clv.fit_bg_nbd(x, t_x, age, one), clv.fit_gamma_gamma(purchases, values)
+    for found, known in zip(stepwise, direct, strict=True):
+        assert found.log_likelihood == pytest.approx(known.log_likelihood, rel=1e-8)
+        if not are_alike:
+            assert found.values == pytest.approx(known.values, rel=1e-4)
