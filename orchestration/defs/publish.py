@@ -10,7 +10,7 @@ from orchestration import guard, snapshots
 from orchestration.defs import hold
 from orchestration.defs.freshness import FRESHNESS
 from orchestration.defs.hold import PUBLISHED
-from orchestration.defs.results import StepResult, rule_metadata
+from orchestration.defs.results import StepResult, keep_quiet_about_checks, rule_metadata
 from orchestration.guard import pages, wording
 from orchestration.progress import progress
 from orchestration.publication import current_staleness, mart_specs, publish
@@ -54,6 +54,7 @@ def build_publish_assets(
     def publish_marts(
         context: dg.AssetExecutionContext,
     ) -> Iterator[StepResult]:
+        keep_quiet_about_checks(context)
         with writing(settings) as con:
             hold.refuse_held(con, settings)
             with progress(GUARD, "marts") as piece:

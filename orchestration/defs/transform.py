@@ -17,7 +17,7 @@ from dagster_dbt.dbt_project import DbtProject
 from orchestration import builds
 from orchestration.defs.freshness import FRESHNESS
 from orchestration.defs.hold import refuse_held
-from orchestration.defs.results import StepResult
+from orchestration.defs.results import StepResult, keep_quiet_about_checks
 from orchestration.progress import progress
 from orchestration.publication.files import Layout
 from orchestration.settings import Settings
@@ -113,6 +113,7 @@ def _run(
     translator: Translator,
     stage: str,
 ) -> Iterator[StepResult]:
+    keep_quiet_about_checks(context)
     with progress(stage, "dbt models and tests") as piece:
         with writing(settings) as con:
             refuse_held(con, settings)

@@ -88,7 +88,9 @@ MARK = "select version, is_stale, stale_reason, held_loads from marts._publicati
 @pytest.fixture(scope="module")
 def company(tmp_path_factory):
     built = Company(tmp_path_factory.mktemp("hold"))
-    assert built.run().success
+    first = built.run()
+    assert first.success
+    assert "did not yield" not in "".join(entry.message for entry in built.instance.all_logs(first.run_id))
     yield built
     built.instance.dispose()
 
@@ -144,21 +146,19 @@ def test_a_held_load_is_decided_on_in_the_ui_and_the_next_run_goes_on(company, c
 
     assert company.run("release_load", **decision).success
     assert company.ask(MARK) == [(1, True, "held loads were decided on and the next run publishes: shop.orders", 0)]
-    assert company.run().success
-    assert company.ask(MARK) == [(2, False, None, 0)]
-    assert company.ask(orders) == [(89,)]
-
-    day = "select held_count, released_count, extracted, promoted, quarantined, quarantine_open_count, worst_rule_id"
-    assert company.ask(f"{day} from marts.mart_load_quality") == [(1, 1, 119, 89, 30, 30, "load.rows_mostly_good")]
-
-    # The rows it left in quarantine come back mended.
+    # Of the rows it left in quarantine some come back mended.
     keys = ["o100", "o101"]
     assert company.run(
         "replay_quarantine", source="shop", table="orders", keys=keys, changes={"total": "3"}, by="Bo"
     ).success
     assert company.run().success
+    assert company.ask(MARK) == [(2, False, None, 0)]
     assert company.ask(orders) == [(91,)]
     assert company.ask("select sum(amount) from marts.fct_order where order_id in ('o100', 'o101')") == [(6,)]
+
+    day = "select held_count, released_count, extracted, promoted, quarantined, quarantine_open_count, worst_rule_id"
+    assert company.ask(f"{day} from marts.mart_load_quality") == [(1, 1, 121, 91, 30, 28, "load.rows_mostly_good")]
+
     assert company.warehouse("select kind, decided_by, reason, row_count from ops.decisions order by decided_at") == [
         ("release", "Ada", "refunds", 60),
         ("replay", "Bo", "picked by key, after a change of total", 2),
