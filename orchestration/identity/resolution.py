@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 
 from orchestration.identity import blocking, clusters, edges, normalise, stable_ids, state, weighing
+from orchestration.identity.components import connect_components
 from orchestration.identity.model import DEFAULT_MODEL, Model, features_sql, load_model
 from orchestration.identity.state import IdentitySettings
+from orchestration.identity.training import Ground
 from orchestration.warehouse import new_load_id, utc_now
 
 COLLECTED = "intermediate.int_person_record__collected"
@@ -32,6 +35,12 @@ UNSHARED = "unshared"
 
 FULL_SHARE = 0.1
 """When a larger share of the records changed, everything is done again: following so many changes costs as much."""
+
+MIN_TRAINING_RECORDS = 20_000
+"""Fewer records hold too few pairs to learn shares of a percent from."""
+
+Learn = Callable[[Ground], Model]
+"""Makes a model from the records of a run that has none."""
 
 SLICE_PAIRS = 10_000_000
 """Pairs weighed at a time: with their records on both sides they take some gigabytes, whatever the warehouse holds."""
@@ -79,6 +88,7 @@ def resolve(
     collected: str = COLLECTED,
     model: Model | None = None,
     *,
+    learn: Learn | None = None,
     full: bool = False,
 ) -> IdentityResult:
     """Resolve all person records to customers; all of it is written or nothing.
@@ -90,6 +100,8 @@ def resolve(
         now: Moment at which changed links end and begin, UTC; the present when left out.
         collected: Table of the person records.
         model: Weighs pairs; the default model when left out.
+        learn: Makes the model that weighs pairs, once records are read and tied by rules; nothing is learnt when it is
+            left out, of fewer than `MIN_TRAINING_RECORDS`, or when no rule ties any.
         full: Do everything again, whatever changed.
 
     Raises:
@@ -107,6 +119,7 @@ def resolve(
             now or utc_now(),
             collected,
             model or load_model(DEFAULT_MODEL),
+            learn,
             full,
         )
     finally:
@@ -121,6 +134,7 @@ def _resolve(
     now: datetime,
     collected: str,
     model: Model,
+    learn: Learn | None,
     full: bool,
 ) -> IdentityResult:
     """Work everything out in temporary tables, then write the differences in one transaction.
@@ -128,16 +142,17 @@ def _resolve(
     Inside the transaction it could not be worked out: DuckDB takes tables made there for empty when it plans.
     """
     records = int(con.execute(f"select count(*) from {collected}").fetchall()[0][0])
-    rules, weights = state.rules_of(settings), state.weights_of(settings, model, records)
+    rules = state.rules_of(settings)
     is_new_rules = state.read_fact(con, state.RULES) != rules
-    is_new_weights = state.read_fact(con, state.WEIGHTS) != weights
     is_input_new = _compare_inputs(con, collected, is_new_rules)
     decided = int(con.execute("select count(*) from identity.decision where not is_applied").fetchall()[0][0])
-    if not (is_input_new or is_new_rules or is_new_weights or decided or full):
+    known_weights = state.read_fact(con, state.WEIGHTS)
+    learns = learn is not None and records >= MIN_TRAINING_RECORDS
+    is_new = is_input_new or is_new_rules or known_weights != state.weights_of(settings, model, records)
+    if not (is_new or decided or full or (learns and con.execute("from identity.edge limit 1").fetchall())):
         return _summary(con, 0, stable_ids.Changes(0, 0, 0, 0), is_changed=False)
     delta = _normalise_delta(con, settings, collected)
     keeps_edges = not (is_new_rules or full or delta > FULL_SHARE * records)
-    is_partial = keeps_edges and not is_new_weights
     _LOG.info("identity: %s records new, changed or gone", delta)
     _list_forgotten_phones(con)
     _take_scope(con, is_partial=keeps_edges)
@@ -149,6 +164,11 @@ def _resolve(
         union
         select kind, value from id_hub_new
     """)
+    _block_records(con)
+    if learn is not None and learns:
+        model = _learn(con, learn, keeps_edges=keeps_edges) or model
+    weights = state.weights_of(settings, model, records)
+    is_partial = keeps_edges and known_weights == weights
     _weigh_pairs(con, settings, model, records, is_partial=is_partial)
     _list_differences(con, "edge", "semi join id_replaced using (value_hash)" if keeps_edges else "")
     _list_differences(con, "pair", _of_touched("id_weighed_record") if is_partial else "")
@@ -409,10 +429,8 @@ def _take_scope(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
     """)
 
 
-def _weigh_pairs(
-    con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int, *, is_partial: bool
-) -> None:
-    """Weigh the pairs in question: `id_pair`. For a part, they are those of the records in `id_weighed_record`."""
+def _block_records(con: duckdb.DuckDBPyConnection) -> None:
+    """Blocking keys of new records (`id_new_block`) and of all (`id_block`)."""
     blocking.block_records(con, features_sql("id_new_record"), "id_new_block")
     con.execute("""
         create or replace temp view id_block as
@@ -420,6 +438,35 @@ def _weigh_pairs(
         union all
         select * from id_new_block
     """)
+
+
+def _learn(con: duckdb.DuckDBPyConnection, learn: Learn, *, keeps_edges: bool) -> Model | None:
+    """The model that is learnt from all records and what rules tie; None when they tie no two."""
+    con.execute(f"""
+        create or replace temp view id_tied as
+        select record_a, record_b from id_edge
+        {
+        "union all select record_a, record_b from identity.edge anti join id_replaced using (value_hash)"
+        if keeps_edges
+        else ""
+    }
+    """)
+    connect_components(con, "id_tied", "id_tied_group")
+    if not con.execute("from id_tied_group limit 1").fetchall():
+        return None
+    # What is learnt shall be the same each time: a sample goes by the order of rows.
+    con.execute("set preserve_insertion_order = true")
+    try:
+        return learn(Ground("id_record", "id_tied_group", "id_hub_now", "id_block"))
+    finally:
+        con.execute("set preserve_insertion_order = false")
+        con.execute("drop table id_tied_group")
+
+
+def _weigh_pairs(
+    con: duckdb.DuckDBPyConnection, settings: IdentitySettings, model: Model, records: int, *, is_partial: bool
+) -> None:
+    """Weigh the pairs in question: `id_pair`. For a part, they are those of the records in `id_weighed_record`."""
     if is_partial:
         _list_weighed_records(con)
         _take_near_blocks(con)

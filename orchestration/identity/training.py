@@ -1,7 +1,7 @@
 """Learning the model from records nobody has labelled.
 
-    u            random pairs that no rule has tied: what two humans agree on by chance
-    partners     the groups that rules alone have made, for want of those they miss a lower bound that is raised
+    u            random pairs that nothing has tied: what two humans agree on by chance
+    partners     the groups that are known, in a first run those of rules alone: a lower bound that is raised
     m            expectation maximisation by Splink, once for each of several attributes that the pairs share, so that
                  every comparison is learnt from pairs that were not found by it
     frequencies  counted
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -64,25 +65,43 @@ ITERATIONS = 10
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Relations that a model is learnt from; those of the last run, when left out.
+
+    Attributes:
+        records: All records, in the form of `identity.record`.
+        groups: One row per record that is tied to another (record_id, component_id).
+        hubs: Values that tie nobody (kind, value).
+        blocks: Blocking keys of all records, in the form of `identity.block`.
+    """
+
+    records: str = "identity.record"
+    groups: str = "identity.component"
+    hubs: str = "identity.hub"
+    blocks: str = "identity.block"
+
+
 class TrainingError(RuntimeError):
     """There is nothing to learn from; the message says why."""
 
 
-def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]) -> Model:
-    """Learn a model from `identity.record`, with the groups in `identity.component` as a first guess.
+def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any], ground: Ground) -> Model:
+    """Learn a model from records, with groups that are known of them as a first guess.
 
     Args:
-        con: The warehouse, after a run of identity; nothing in it is changed.
+        con: The warehouse, outside of a transaction; nothing in it is changed.
         prior: Model whose figures serve where the records say nothing: an attribute no source has, a level never seen.
         about: Put into the model for its reader.
+        ground: What it is learnt from.
 
     Raises:
-        TrainingError: Identity has not run, or found no pair.
+        TrainingError: No two records are tied.
     """
-    records = con.execute("select count(*) from identity.record").fetchall()[0][0]
-    pairs = con.execute("""
+    records = con.execute(f"select count(*) from {ground.records}").fetchall()[0][0]
+    pairs = con.execute(f"""
         select coalesce(sum(n * (n - 1) / 2), 0)
-        from (select count(*) as n from identity.component group by component_id)
+        from (select count(*) as n from {ground.groups} group by component_id)
     """).fetchall()[0][0]
     if not pairs:
         raise TrainingError("identity has tied no two records yet; run the daily job first")
@@ -90,10 +109,10 @@ def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]
         create or replace temp table id_training as
         select record.record_id as unique_id, {", ".join("record." + column for column in COLUMNS)},
             component.component_id
-        from {features_sql("identity.record", "identity.hub")} as record
-        left join identity.component as component on record.record_id = component.record_id
+        from {features_sql(ground.records, ground.hubs)} as record
+        left join {ground.groups} as component on record.record_id = component.record_id
     """)
-    u, seen = _learn_u(con, records, prior)
+    u, seen = _learn_u(con, records, prior, ground.blocks)
     rare, frequencies = _count_frequencies(con, records)
     partners = 2 * pairs / records / RULES_RECALL
     try:
@@ -111,7 +130,7 @@ def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]
 
 
 def _learn_u(
-    con: duckdb.DuckDBPyConnection, records: int, prior: Model
+    con: duckdb.DuckDBPyConnection, records: int, prior: Model, blocks: str
 ) -> tuple[dict[str, dict[str, float]], set[str]]:
     """Shares of the outcomes among random pairs of two humans, and the comparisons that had both sides at all."""
     rounds = max(1, -(-MAX_RANDOM_PAIRS // records))
@@ -134,7 +153,7 @@ def _learn_u(
     con.execute(f"""
         create or replace temp table id_random as
         with rare as (
-            select key from identity.block group by key having count(*) <= {BLOCK_MAX_RECORDS}
+            select key from {blocks} group by key having count(*) <= {BLOCK_MAX_RECORDS}
         ),
         -- Who shares a rare key may well be one human that no rule found, and is not random.
         met as (
@@ -142,8 +161,8 @@ def _learn_u(
             from id_random_pair as pair
             inner join id_placed_training as l on pair.place = l.place
             inner join id_placed_training as r on pair.other_place = r.place
-            inner join identity.block as left_block on l.unique_id = left_block.record_id
-            inner join identity.block as right_block
+            inner join {blocks} as left_block on l.unique_id = left_block.record_id
+            inner join {blocks} as right_block
                 on r.unique_id = right_block.record_id and left_block.key = right_block.key
             semi join rare on left_block.key = rare.key
         ),
