@@ -8,9 +8,10 @@ STATE := $(abspath $(or $(CEM_HOME),var))
 # Linting only compiles: it needs what `cem prepare` wrote, but neither the warehouse nor its lock.
 LINT_DBT := CEM_WAREHOUSE=:memory: CEM_DBT_MODELS=$(STATE)/dbt/models CEM_DBT_MACROS=$(STATE)/dbt/macros \
     DBT_TARGET_PATH=$(STATE)/dbt/lint DBT_LOG_PATH=$(STATE)/dbt/logs
+LINTS := lint_style lint_python lint_sql
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run test tests ui check lint lint_python lint_sql docs demo chaos bench clean
+.PHONY: help setup run test tests ui check lint $(LINTS) docs demo chaos bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -44,8 +45,10 @@ demo: setup  ## Write a demo company for your own trials, e.g. make demo CUSTOME
 	@$(BIN)/cem demo --customers $(or $(CUSTOMERS),2000) --folder $(or $(FOLDER),var/demo)
 
 lint: setup  ## ruff, mypy, sqlfluff, dbt parse without warnings, dg check defs
+	@$(MAKE) --no-print-directory --jobs 2 $(LINTS)
+
+lint_style:
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(MAKE) --no-print-directory --jobs 2 lint_python lint_sql
 
 lint_python:
 	@$(BIN)/mypy
@@ -56,8 +59,9 @@ lint_sql:
 	@$(LINT_DBT) $(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
 	    --project-dir dbt_project --profiles-dir dbt_project
 
+# Tests wait now and then, for a daemon or a browser: linting one thing after the other fills that.
 test: setup  ## Everything CI asks for: lint, and all tests beside it
-	@$(MAKE) --no-print-directory --jobs 2 lint tests
+	@$(MAKE) --no-print-directory --jobs 2 tests $(LINTS)
 
 tests:
 	@$(BIN)/pytest
