@@ -292,7 +292,9 @@ def _maximise(
     if stride > 1:
         shown = _highest(model, [column[::stride] for column in histories], logs, bounds)
         best = None if shown is None else _highest(model, histories, [shown.x], bounds)
-    if best is None:  # few histories, or a start so near to the top of a flat ridge that SciPy finds no step up
+    # With few histories; where some of them have no maximum; or from so near to the top of a flat ridge that SciPy
+    # finds no step up.
+    if best is None:
         best = _highest(model, histories, logs, bounds)
     if best is None:
         return Fit(None, None, n_customers, "the likelihood has no maximum that could be found")

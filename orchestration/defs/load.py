@@ -74,6 +74,11 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
         tables = [
             table for table in source.tables if {candidate_key(table), raw_key(table)} & context.selected_asset_keys
         ]
+        if not tables:
+            raise dg.Failure(
+                f"{source.name}: only checks were asked for, and those are of a load: materialize the assets with them",
+                allow_retries=False,
+            )
         try:
             with writing(settings) as con:
                 lay_reserve(settings.home, bytes_of(settings.engine.disk_reserve))

@@ -7,9 +7,9 @@ from orchestration import guard
 StepResult = dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation
 """A step yields one of these for each asset and each check.
 
-Of checks only those that block are an `AssetCheckResult`, an output that other steps wait for. There are some two
-thousand others a run; as an `AssetCheckEvaluation` each is one event instead of two, and nothing is looked for among
-all checks of the step (`keep_quiet_about_checks`).
+A check that blocks is an `AssetCheckResult`, an output that other steps wait for. The others, some two thousand a run,
+are `AssetCheckEvaluation`: one event instead of two, and nothing is looked for among all checks of the step. They name
+no materialisation; Dagster finds that of the same run.
 """
 
 

@@ -21,7 +21,6 @@ from datetime import datetime
 import duckdb
 
 from orchestration.identity import blocking, clusters, edges, normalise, stable_ids, state, weighing
-from orchestration.identity.components import connect_components
 from orchestration.identity.model import DEFAULT_MODEL, Model, features_sql, load_model
 from orchestration.identity.state import IdentitySettings
 from orchestration.identity.training import Ground
@@ -91,7 +90,7 @@ def resolve(
     learn: Learn | None = None,
     full: bool = False,
 ) -> IdentityResult:
-    """Resolve all person records to customers; all of it is written or nothing.
+    """Resolve all person records to customers; all of it is written or nothing, but for a model that is learnt.
 
     Args:
         con: The warehouse, outside of a transaction.
@@ -451,16 +450,14 @@ def _learn(con: duckdb.DuckDBPyConnection, learn: Learn, *, keeps_edges: bool) -
         else ""
     }
     """)
-    connect_components(con, "id_tied", "id_tied_group")
-    if not con.execute("from id_tied_group limit 1").fetchall():
+    if not con.execute("from id_tied limit 1").fetchall():
         return None
     # What is learnt shall be the same each time: a sample goes by the order of rows.
     con.execute("set preserve_insertion_order = true")
     try:
-        return learn(Ground("id_record", "id_tied_group", "id_hub_now", "id_block"))
+        return learn(Ground("id_record", "id_tied", "id_hub_now", "id_block"))
     finally:
         con.execute("set preserve_insertion_order = false")
-        con.execute("drop table id_tied_group")
 
 
 def _weigh_pairs(

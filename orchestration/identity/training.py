@@ -1,7 +1,7 @@
 """Learning the model from records nobody has labelled.
 
-    u            random pairs that nothing has tied: what two humans agree on by chance
-    partners     the groups that are known, in a first run those of rules alone: a lower bound that is raised
+    u            random pairs that no rule has tied: what two humans agree on by chance
+    partners     the groups that rules alone make, for want of those they miss a lower bound that is raised
     m            expectation maximisation by Splink, once for each of several attributes that the pairs share, so that
                  every comparison is learnt from pairs that were not found by it
     frequencies  counted
@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 
 from orchestration.identity.blocking import BLOCK_MAX_RECORDS
+from orchestration.identity.components import connect_components
 from orchestration.identity.model import (
     COLUMNS,
     COMPARISONS,
@@ -71,13 +72,13 @@ class Ground:
 
     Attributes:
         records: All records, in the form of `identity.record`.
-        groups: One row per record that is tied to another (record_id, component_id).
+        ties: Pairs of records that a rule ties (record_a, record_b).
         hubs: Values that tie nobody (kind, value).
         blocks: Blocking keys of all records, in the form of `identity.block`.
     """
 
     records: str = "identity.record"
-    groups: str = "identity.component"
+    ties: str = "identity.edge"
     hubs: str = "identity.hub"
     blocks: str = "identity.block"
 
@@ -87,7 +88,7 @@ class TrainingError(RuntimeError):
 
 
 def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any], ground: Ground) -> Model:
-    """Learn a model from records, with groups that are known of them as a first guess.
+    """Learn a model from records, with the groups that rules make of them as a first guess.
 
     Args:
         con: The warehouse, outside of a transaction; nothing in it is changed.
@@ -99,19 +100,22 @@ def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]
         TrainingError: No two records are tied.
     """
     records = con.execute(f"select count(*) from {ground.records}").fetchall()[0][0]
-    pairs = con.execute(f"""
+    connect_components(con, ground.ties, "id_training_group")
+    pairs = con.execute("""
         select coalesce(sum(n * (n - 1) / 2), 0)
-        from (select count(*) as n from {ground.groups} group by component_id)
+        from (select count(*) as n from id_training_group group by component_id)
     """).fetchall()[0][0]
     if not pairs:
+        con.execute("drop table id_training_group")
         raise TrainingError("identity has tied no two records yet; run the daily job first")
     con.execute(f"""
         create or replace temp table id_training as
         select record.record_id as unique_id, {", ".join("record." + column for column in COLUMNS)},
             component.component_id
         from {features_sql(ground.records, ground.hubs)} as record
-        left join {ground.groups} as component on record.record_id = component.record_id
+        left join id_training_group as component on record.record_id = component.record_id
     """)
+    con.execute("drop table id_training_group")
     u, seen = _learn_u(con, records, prior, ground.blocks)
     rare, frequencies = _count_frequencies(con, records)
     partners = 2 * pairs / records / RULES_RECALL

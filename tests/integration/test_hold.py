@@ -60,6 +60,15 @@ class Company:
             instance=self.instance, raise_on_error=False, asset_selection=list(keys)
         )
 
+    def check(self, key):
+        """Run only the checks of an asset, as from the UI."""
+        return dg.materialize(
+            self.defs.assets,
+            selection=dg.AssetSelection.checks_for_assets(key),
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
     def ask(self, sql):
         with duckdb.connect(str(self.settings.published / "cem.duckdb"), read_only=True) as con:
             return con.execute(sql).fetchall()
@@ -165,9 +174,22 @@ def test_a_held_load_is_decided_on_in_the_ui_and_the_next_run_goes_on(company, c
     ]
 
 
+def test_checks_alone_publish_nothing_and_a_load_has_none_without_its_rows(company):
+    before, marts = company.ask(MARK), dg.AssetKey(["published", "marts"])
+    checked = company.check(marts)
+    assert checked.success
+    assert len(checked.get_asset_check_evaluations()) > 300
+    assert not checked.get_asset_materialization_events()
+    assert company.ask(MARK) == before
+    assert "only checks were asked for" in failures(company.check(dg.AssetKey(["raw_shop", "orders"])))["load_shop"]
+
+
 def test_rows_that_somebody_doubled_are_refused_at_once_and_deleted_by_hand(company):
     with duckdb.connect(str(company.settings.warehouse)) as con:
-        con.execute("insert into raw_shop.orders select * replace ('by hand' as _load_id) from raw_shop.orders limit 3")
+        con.execute(
+            "insert into raw_shop.orders select * replace ('by hand' as _load_id) from raw_shop.orders "
+            "where id in ('o1', 'o2', 'o3')"
+        )
     loads = company.warehouse("select count(*) from ops.loads")
     company.deliver("orders_1.csv", range(1, 60), total="8")
     result = company.run_step("load_shop")

@@ -9,6 +9,7 @@ import pytest
 
 from orchestration import transform
 from orchestration.definitions import build_defs
+from orchestration.defs.load import HOLD_CHECK
 from orchestration.guard.suites import mart_suites
 from orchestration.publication import mart_specs
 from orchestration.settings import load_settings
@@ -130,6 +131,17 @@ def test_extraction_is_retried_and_published_marts_have_a_freshness_policy(defs,
     assert policy.backoff is not None
     assert graph.get(dg.AssetKey(["marts", "mart_kpi"])).freshness_policy is not None
     assert graph.get(dg.AssetKey(["published", "marts"])).freshness_policy is not None
+
+
+def test_only_the_check_that_is_an_output_of_its_step_blocks(defs):
+    blocking = {
+        spec.name
+        for step in defs.assets
+        if isinstance(step, dg.AssetsDefinition)
+        for spec in step.check_specs
+        if spec.blocking
+    }
+    assert blocking == {HOLD_CHECK}
 
 
 def test_no_asset_metadata_holds_a_secret(graph):

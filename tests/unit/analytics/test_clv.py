@@ -288,7 +288,12 @@ def test_a_maximum_that_few_histories_show_first_is_that_of_all(monkeypatch, are
     values = generator.gamma(6 * purchases) / purchases / (1.0 if are_alike else generator.gamma(4, 1 / 15, len(x)))
     direct = clv.fit_bg_nbd(x, t_x, age, one), clv.fit_gamma_gamma(purchases, values)
     monkeypatch.setattr(clv, "FEW_HISTORIES", 1000)
+    climbed, highest = [], clv._highest
+    monkeypatch.setattr(
+        clv, "_highest", lambda model, given, *rest: climbed.append(len(given[0])) or highest(model, given, *rest)
+    )
     stepwise = clv.fit_bg_nbd(x, t_x, age, one), clv.fit_gamma_gamma(purchases, values)
+    assert climbed[:4] == [1000, 6000, 1000, 6000]
     for found, known in zip(stepwise, direct, strict=True):
         assert found.log_likelihood == pytest.approx(known.log_likelihood, rel=1e-8)
         if not are_alike:
