@@ -1,7 +1,8 @@
 """Learning the model from records nobody has labelled.
 
     u            random pairs that no rule has tied: what two humans agree on by chance
-    partners     the groups that rules alone make, for want of those they miss a lower bound that is raised
+    partners     the groups that rules make and, of some records, what the model known beforehand links besides: a lower
+                 bound that is raised
     m            expectation maximisation by Splink, once for each of several attributes that the pairs share, so that
                  every comparison is learnt from pairs that were not found by it
     frequencies  counted
@@ -20,7 +21,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.identity.blocking import BLOCK_MAX_RECORDS
+from orchestration.identity.blocking import BLOCK_MAX_RECORDS, make_pairs
 from orchestration.identity.components import connect_components
 from orchestration.identity.model import (
     COLUMNS,
@@ -33,6 +34,7 @@ from orchestration.identity.model import (
     outcome_column,
     term_hash_sql,
 )
+from orchestration.identity.weighing import LINK, Thresholds, verdict_sql, weigh
 
 MAX_RANDOM_PAIRS = 100_000
 """Random pairs looked at for u. What none of them reaches by chance goes by what was known beforehand."""
@@ -40,9 +42,15 @@ MAX_RANDOM_PAIRS = 100_000
 MAX_TRAINING_PAIRS = 50_000.0
 """Pairs of one round of expectation maximisation; shares of a percent are learnt from ten thousand."""
 
-RULES_RECALL = 0.8
-"""Share of the pairs of one human that rules are taken to find. Half or all would move every weight by less than
-one bit."""
+KNOWN_RECALL = 0.8
+"""Share of the pairs of one human that rules and the model known beforehand are taken to find. Half or all would move
+every weight by less than one bit."""
+
+SAMPLED_RECORDS = 20_000
+"""Records whose pairs the model known beforehand weighs: thousands of links, of which few percent are chance."""
+
+KNOWN_LINKS = Thresholds.of(link_probability=0.99, review_probability=0.5)
+"""Log odds from which such a pair counts."""
 
 RARE_RECORDS = 2
 """Values in no more records than this are not counted one by one."""
@@ -106,7 +114,6 @@ def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]
         from (select count(*) as n from id_training_group group by component_id)
     """).fetchall()[0][0]
     if not pairs:
-        con.execute("drop table id_training_group")
         raise TrainingError("identity has tied no two records yet; run the daily job first")
     con.execute(f"""
         create or replace temp table id_training as
@@ -115,10 +122,9 @@ def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]
         from {features_sql(ground.records, ground.hubs)} as record
         left join id_training_group as component on record.record_id = component.record_id
     """)
-    con.execute("drop table id_training_group")
+    partners = 2 * (pairs + _estimate_links(con, records, prior, ground)) / records / KNOWN_RECALL
     u, seen = _learn_u(con, records, prior, ground.blocks)
     rare, frequencies = _count_frequencies(con, records)
-    partners = 2 * pairs / records / RULES_RECALL
     try:
         m = _learn_m(con, u, seen, partners / records, prior)
     finally:
@@ -131,6 +137,33 @@ def train(con: duckdb.DuckDBPyConnection, prior: Model, about: Mapping[str, Any]
         frequencies=frequencies,
         about={**about, "records": records, "attributes": sorted(seen)},
     )
+
+
+def _estimate_links(con: duckdb.DuckDBPyConnection, records: int, prior: Model, ground: Ground) -> int:
+    """Pairs that the model known beforehand links and no rule ties, as many as those of some records let expect."""
+    stride = max(1, records // SAMPLED_RECORDS)
+    con.execute(f"""
+        create or replace temp table id_sampled as
+        select record_id from {ground.records} where record_id % {stride} = 0
+    """)
+    make_pairs(con, ground.blocks, "id_sampled_pair", "id_sampled")
+    # Of a pair one record counts, or those of two sampled records would count twice as much.
+    con.execute("delete from id_sampled_pair where record_a not in (from id_sampled)")
+    weigh(
+        con, prior, records, "id_sampled_pair", ground.records, "id_sampled_weighed",
+        hubs=ground.hubs, floor=KNOWN_LINKS.link_bits,
+    )  # fmt: skip
+    links = con.execute(f"""
+        select count(*)
+        from id_sampled_weighed as pair
+        left join id_training_group as a on pair.record_a = a.record_id
+        left join id_training_group as b on pair.record_b = b.record_id
+        where ({verdict_sql(KNOWN_LINKS)}) = '{LINK}'
+            and (a.component_id is null or a.component_id is distinct from b.component_id)
+    """).fetchall()[0][0]
+    for table in ("id_sampled", "id_sampled_pair", "id_sampled_weighed", "id_training_group"):
+        con.execute(f"drop table {table}")
+    return int(links) * stride
 
 
 def _learn_u(
