@@ -52,10 +52,11 @@ lint_style:
 
 lint_python:
 	@$(BIN)/mypy
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
+	@printf '[cli.telemetry]\nenabled = false\n' > $(STATE)/dg.toml
+	@DG_CLI_CONFIG=$(STATE)/dg.toml VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
 
 lint_sql:
-	@$(LINT_DBT) $(BIN)/sqlfluff lint --processes 0 dbt_project/models dbt_project/tests
+	@$(LINT_DBT) $(BIN)/sqlfluff lint dbt_project/models dbt_project/tests
 	@$(LINT_DBT) $(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
 	    --project-dir dbt_project --profiles-dir dbt_project
 

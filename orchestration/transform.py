@@ -84,9 +84,13 @@ def target_path(settings: Settings) -> Path:
     folder, and that path climbs with one `..` for each folder above the project. The folder is as deep as that,
     so that a checkout far down writes beside the artefacts too, and never outside the state folder.
     """
-    climbs = Path(_from_project(settings.dbt_models)).parts.count("..")
     depth_of_compiled = len(("target", "compiled", "cem"))
-    return settings.home / "dbt" / Path("target", *["artefacts"] * (climbs - depth_of_compiled))
+    return settings.home / "dbt" / Path("target", *["artefacts"] * (_climbs(settings) - depth_of_compiled))
+
+
+def _climbs(settings: Settings) -> int:
+    """Folders from the project up to the one that holds the generated models too."""
+    return Path(_from_project(settings.dbt_models)).parts.count("..")
 
 
 def _from_project(folder: Path) -> str:
@@ -105,8 +109,12 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
 
 
 def project_fingerprint(settings: Settings) -> str:
-    """A hash over every file dbt reads, its version and the paths: equal hashes need no new parse."""
-    digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')} {settings.warehouse}".encode())
+    """A hash over every file dbt reads, its version and how far down the project is: equal hashes need no new parse.
+
+    Where the state folder is does not matter: an installation that was moved or copied stays prepared.
+    """
+    versions = f"{version('dbt-core')} {version('dbt-duckdb')}"
+    digest = hashlib.sha256(f"{versions} {_climbs(settings)} {settings.warehouse.name}".encode())
     generated = settings.home / "dbt"
     folders = [
         *(PROJECT / name for name in ("models", "macros", "seeds", "tests")),
@@ -132,18 +140,48 @@ def prepare(settings: Settings) -> Path:
     """
     write_dbt_inputs(settings)
     fingerprint = project_fingerprint(settings)
-    stamp = target_path(settings) / "prepared"
-    copies = (manifest_path(settings), semantic_manifest_path(settings))
-    is_prepared = stamp.exists() and stamp.read_text() == fingerprint
-    if not (is_prepared and all(copy.exists() for copy in copies)):
-        stamp.unlink(missing_ok=True)
+    if not _is_prepared(settings, fingerprint):
+        _stamp_path(settings).unlink(missing_ok=True)
         _manifests[fingerprint] = _call(settings, ["parse"], None)
-        for copy in copies:
+        for copy in _copies(settings):
             draft = copy.with_suffix(".tmp")
             shutil.copyfile(target_path(settings) / copy.name, draft)
             draft.replace(copy)
-        stamp.write_text(fingerprint)
+        _stamp_path(settings).write_text(fingerprint)
     return manifest_path(settings)
+
+
+def _is_prepared(settings: Settings, fingerprint: str) -> bool:
+    stamp = _stamp_path(settings)
+    return stamp.exists() and stamp.read_text() == fingerprint and all(copy.exists() for copy in _copies(settings))
+
+
+def _stamp_path(settings: Settings) -> Path:
+    return target_path(settings) / "prepared"
+
+
+def _copies(settings: Settings) -> tuple[Path, ...]:
+    """What is kept of a parse: the manifest for readers, the semantic models, and the manifest as dbt reads it."""
+    return manifest_path(settings), semantic_manifest_path(settings), _parsed_path(settings)
+
+
+def _parsed_path(settings: Settings) -> Path:
+    return manifest_path(settings).with_name("partial_parse.msgpack")
+
+
+def _manifest(settings: Settings) -> Manifest:
+    """The project as dbt parsed it: in this process, or when it was prepared, read without looking at the files."""
+    from dbt.contracts.graph.manifest import Manifest
+
+    fingerprint = project_fingerprint(settings)
+    if fingerprint not in _manifests:
+        if not _is_prepared(settings, fingerprint):
+            prepare(settings)
+        else:
+            manifest = Manifest.from_msgpack(_parsed_path(settings).read_bytes())
+            manifest.build_flat_graph()  # type: ignore[no-untyped-call]
+            _manifests[fingerprint] = manifest
+    return _manifests[fingerprint]
 
 
 def build(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
@@ -156,15 +194,12 @@ def build(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
     Raises:
         TransformError: dbt could not run at all. Failed nodes are in the result, not raised.
     """
-    fingerprint = project_fingerprint(settings)
-    if fingerprint not in _manifests:
-        _manifests[fingerprint] = _call(settings, ["parse", "--no-write-json"], None)
     # Unit tests prove the project, not the data: `make test` runs them, a nightly run does not. And nobody reads the
     # manifest and the results that dbt would write each time.
     result = _call(
         settings,
         ["build", "--no-write-json", "--exclude-resource-type", "unit_test", *arguments],
-        _manifests[fingerprint],
+        _manifest(settings),
     )
     nodes = [
         NodeResult(

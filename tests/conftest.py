@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +13,14 @@ import hypothesis
 import pytest
 from demo_company import Installation, first_run, later_run
 
+from orchestration.cli import GARBAGE_THRESHOLDS
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import connect, install_extensions
 
 hypothesis.settings.register_profile("deep", max_examples=3000, print_blob=True)
 """For hours of searching by hand: `pytest --hypothesis-profile=deep`."""
+
+gc.set_threshold(*GARBAGE_THRESHOLDS)  # as in the command: many tests run dbt in their own process
 
 WriteConfig = Callable[[str], Settings]
 

@@ -2,6 +2,27 @@
     From one beginning of a period to the next: what the records of the transition metrics and their sums share.
 -#}
 
+{#- Calendar and length of the periods that transitions are looked at in: all of `int_kpi_day__mapped` but 'all'. -#}
+{% macro kpi_period_lengths() %}{{ return([
+    'gregorian day',
+    'gregorian week', 'jalali week',
+    'gregorian month', 'jalali month',
+    'gregorian quarter', 'jalali quarter',
+]) }}{% endmacro %}
+
+{#-
+    Condition: a stay has a neighbour of the same customer in a period of one length, a column of the days joined to it:
+    who is back in the period of the end was never gone. Subscriptions may run side by side, and several of a customer
+    are followed in periods of every length.
+-#}
+{% macro is_followed_in(length) -%}
+(
+            start_days.{{ length }} = previous_days.{{ length }}
+            or end_days.{{ length }} = next_days.{{ length }}
+            or (neighboured.metric = 'revenue_churn_rate' and not neighboured.is_only_stay)
+        )
+{%- endmacro %}
+
 {#-
     One row per metric, customer, length of period and beginning of a period at which the customer is another than at
     the one before, with what it is and was: level and previous_level, 1 or 0, or the monthly amount.

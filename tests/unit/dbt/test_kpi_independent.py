@@ -345,6 +345,8 @@ class Warehouse:
         (folder / "models").mkdir()
         for name in TABLES:
             (folder / "models" / f"{name}.sql").write_text(f"select * from handmade.{name}\n")
+        for name in ("int_record__touched", "int_customer__touched"):  # nothing follows a build that is not booked
+            (folder / "models" / f"{name}.sql").write_text("select null as customer_id where false\n")
         (folder / "macros").mkdir()
         (folder / "macros" / "setting.sql").write_text(
             "{% macro setting(name) %}{{ return(" + json.dumps(SETTINGS) + "[name]) }}{% endmacro %}"

@@ -1,5 +1,9 @@
-{#- A table: the KPIs of retention and churn read it several times. -#}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}}
+) }}
 
 with subscriptions as (
     select * from {{ ref('int_subscription__unioned') }}
@@ -31,7 +35,9 @@ subscription_days as (
     inner join persons
         on subscriptions.person_key = persons.person_key
     cross join as_of
-    where subscriptions.started_at <= as_of.as_of_at
+    where
+        subscriptions.started_at <= as_of.as_of_at
+        and {{ is_touched('persons.customer_id') }}
 ),
 
 subscription_reach as (
@@ -90,6 +96,7 @@ order_days as (
             revenue_orders.is_revenue
             and revenue_orders.customer_id is not null
             and revenue_orders.ordered_at <= as_of.as_of_at
+            and {{ is_touched('revenue_orders.customer_id') }}
     ) as orders
     window customer_so_far as (
         partition by orders.customer_id

@@ -1,12 +1,22 @@
-{#- A table: the steps and sums of the transition metrics read it. -#}
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched',
+    on_schema_change='fail',
+    meta={'touched': {'column': 'customer_id'}}
+) }}
+
+{%- set lengths = kpi_period_lengths() %}
 
 with spans as (
-    select * from {{ ref('int_customer_activity__spanned') }}
+    select *
+    from {{ ref('int_customer_activity__spanned') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 subscriptions as (
-    select * from {{ ref('fct_subscription') }}
+    select *
+    from {{ ref('fct_subscription') }}
+    where {{ is_touched('customer_id') }}
 ),
 
 -- Retention asks whether somebody is active in any way: stays of both kinds that touch or overlap are one. Two of the
@@ -103,14 +113,9 @@ stays as (
     from renewed_subscriptions
 ),
 
-merged as (
+neighboured as (
     select
-        metric,
-        is_counted,
-        customer_id,
-        started_date,
-        ended_date,
-        amount,
+        *,
         count(*) over of_customer = 1 as is_only_stay,
         lag(ended_date) over stays_in_order as previous_ended_date,
         lead(started_date) over stays_in_order as next_started_date
@@ -123,6 +128,48 @@ merged as (
             partition by metric, is_counted, customer_id
             order by started_date, ended_date nulls last
         )
+),
+
+days as (
+    select
+        {%- for length in lengths %}
+        any_value(period_number) filter (where calendar || ' ' || period_grain = '{{ length }}')
+            as {{ length | replace(' ', '_') }},
+        {%- endfor %}
+        date_day
+    from {{ ref('int_kpi_day__mapped') }}
+    group by date_day
+),
+
+followed as (
+    select
+        {%- for length in lengths %}
+        case when {{ is_followed_in(length | replace(' ', '_')) }} then '{{ length }}' end
+            as {{ length | replace(' ', '_') }},
+        {%- endfor %}
+        neighboured.*
+    from neighboured
+    left join days as start_days
+        on neighboured.started_date = start_days.date_day
+    left join days as end_days
+        on neighboured.ended_date = end_days.date_day
+    left join days as previous_days
+        on neighboured.previous_ended_date = previous_days.date_day
+    left join days as next_days
+        on neighboured.next_started_date = next_days.date_day
+),
+
+merged as (
+    select
+        metric,
+        is_counted,
+        customer_id,
+        started_date,
+        ended_date,
+        amount,
+        list_filter([{{ lengths | map('replace', ' ', '_') | join(', ') }}], lambda length: length is not null)
+            as followed_in
+    from followed
 )
 
 select * from merged

@@ -12,24 +12,22 @@ customers as (
 ),
 
 days as (
-    select *
+    select
+        *,
+        calendar || ' ' || period_grain as length
     from {{ ref('int_kpi_day__mapped') }}
     where period_grain <> 'all'
 ),
 
--- Most customers stay once, and those who did so on the same days count alike: they are counted here before they are
--- laid out over the periods. Those who come and go keep their id.
+-- Who stayed on the same days counts alike, and is counted before the stays are laid out over the periods.
 alike as (
     select
         stays.metric,
         stays.is_counted,
-        stays.is_only_stay,
         stays.started_date,
         stays.ended_date,
-        stays.previous_ended_date,
-        stays.next_started_date,
         stays.amount,
-        case when not stays.is_only_stay then stays.customer_id end as customer_id,
+        stays.followed_in,
         coalesce(customers.region, 'unknown') as region,
         coalesce(customers.segment, 'unknown') as segment,
         count(*) as stay_count
@@ -39,13 +37,10 @@ alike as (
     group by all
 ),
 
--- A stay among others counts by itself too, unless it ends or begins in one period with its neighbour: then nobody was
--- gone. Subscriptions may run side by side, and are followed together.
-placed as (
+seen as (
     select
         alike.metric,
         alike.is_counted,
-        alike.customer_id,
         alike.amount,
         alike.region,
         alike.segment,
@@ -53,81 +48,50 @@ placed as (
         start_days.calendar,
         start_days.period_grain,
         start_days.period_number + 1 as first_boundary_number,
-        end_days.period_number + 1 as gone_boundary_number,
-        not alike.is_only_stay
-        and (
-            alike.metric = 'revenue_churn_rate'
-            or coalesce(previous_days.period_number = start_days.period_number, false)
-            or coalesce(next_days.period_number = end_days.period_number, false)
-        ) as is_chained
+        end_days.period_number + 1 as gone_boundary_number
     from alike
     inner join days as start_days
-        on alike.started_date = start_days.date_day
-    {%- for name, day in [
-        ('end_days', 'ended_date'), ('previous_days', 'previous_ended_date'), ('next_days', 'next_started_date'),
-    ] %}
-    left join days as {{ name }}
         on
-            alike.{{ day }} = {{ name }}.date_day
-            and start_days.calendar = {{ name }}.calendar
-            and start_days.period_grain = {{ name }}.period_grain
+            alike.started_date = start_days.date_day
+            and not list_contains(alike.followed_in, start_days.length)
+    left join days as end_days
+        on
+            alike.ended_date = end_days.date_day
+            and start_days.length = end_days.length
+    -- Started and ended in one period: never seen.
+    where end_days.period_number is distinct from start_days.period_number
+),
+
+-- The others are followed by customer.
+followed as (
+    select
+        *,
+        unnest(followed_in) as length
+    from stays
+),
+
+changes_of_customers as (
+    {%- for date, sign in [('started_date', ''), ('ended_date', '-')] %}
+    select
+        followed.metric,
+        followed.is_counted,
+        followed.customer_id,
+        days.calendar,
+        days.period_grain,
+        days.period_number + 1 as boundary_number,
+        {{ sign }}1 as stay_change,
+        {{ sign }}followed.amount as amount_change
+    from followed
+    inner join days
+        on
+            followed.{{ date }} = days.date_day
+            and followed.length = days.length
+    {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 ),
 
--- Laid out, stays are many times as many; those that count by themselves are few kinds, told apart by no customer.
-counted as (
-    select
-        metric,
-        is_counted,
-        case when is_chained then customer_id end as customer_id,
-        amount,
-        region,
-        segment,
-        calendar,
-        period_grain,
-        first_boundary_number,
-        gone_boundary_number,
-        is_chained,
-        sum(stay_count) as stay_count
-    from placed
-    -- Started and ended in one period: never seen, unless others of the customer do.
-    where is_chained or gone_boundary_number is distinct from first_boundary_number
-    group by all
-),
-
-seen as (
-    select * from counted
-    where not is_chained
-),
-
-chained_changes as (
-    select
-        metric,
-        is_counted,
-        customer_id,
-        calendar,
-        period_grain,
-        first_boundary_number as boundary_number,
-        stay_count as stay_change,
-        stay_count * amount as amount_change
-    from counted
-    where is_chained
-    union all
-    select
-        metric,
-        is_counted,
-        customer_id,
-        calendar,
-        period_grain,
-        gone_boundary_number as boundary_number,
-        -stay_count as stay_change,
-        -stay_count * amount as amount_change
-    from counted
-    where is_chained and gone_boundary_number is not null
-),
-
 steps as (
-    select * from {{ steps_of_changes('chained_changes') }}
+    select * from {{ steps_of_changes('changes_of_customers') }}
 ),
 
 step_groups as (

@@ -77,53 +77,45 @@ opportunity_ranks as (
     group by stage
 ),
 
--- Customers: from a first visit to a second purchase.
+order_days as (
+    select
+        orders.customer_id,
+        min(orders.ordered_at) as ordered_at
+    from orders
+    cross join as_of
+    where orders.is_revenue and orders.customer_id is not null and orders.ordered_at <= as_of.as_of_at
+    group by orders.customer_id, orders.ordered_date
+),
+
+first_order_days as (
+    select
+        customer_id,
+        min(ordered_at, 2) as ordered_at
+    from order_days
+    group by customer_id
+),
+
+-- Customers: from a first visit to a purchase on a second day.
 customer_firsts as (
     select
         sessions.customer_id as subject_key,
+        1 as stage_number,
         'visited' as stage,
         min(sessions.started_at) as entered_at
     from sessions
     cross join as_of
     where sessions.customer_id is not null and sessions.started_at <= as_of.as_of_at
     group by sessions.customer_id
+    {%- for stage in ('bought', 'bought_again') %}
     union all
     select
         customer_id as subject_key,
-        'bought' as stage,
-        min(ordered_at) filter (where day_number = 1) as entered_at
-    from (
-        select
-            orders.customer_id,
-            orders.ordered_at,
-            dense_rank() over (
-                partition by orders.customer_id
-                order by orders.ordered_date
-            ) as day_number
-        from orders
-        cross join as_of
-        where orders.is_revenue and orders.customer_id is not null and orders.ordered_at <= as_of.as_of_at
-    ) as order_days
-    group by customer_id
-    union all
-    select
-        customer_id as subject_key,
-        'bought_again' as stage,
-        min(ordered_at) as entered_at
-    from (
-        select
-            orders.customer_id,
-            orders.ordered_at,
-            dense_rank() over (
-                partition by orders.customer_id
-                order by orders.ordered_date
-            ) as day_number
-        from orders
-        cross join as_of
-        where orders.is_revenue and orders.customer_id is not null and orders.ordered_at <= as_of.as_of_at
-    ) as order_days
-    where day_number = 2
-    group by customer_id
+        {{ loop.index + 1 }} as stage_number,
+        '{{ stage }}' as stage,
+        ordered_at[{{ loop.index }}] as entered_at
+    from first_order_days
+    where len(ordered_at) >= {{ loop.index }}
+    {%- endfor %}
 ),
 
 entries as (
@@ -144,11 +136,61 @@ entries as (
         'customer' as funnel,
         subject_key,
         'unknown' as channel,
-        case stage when 'visited' then 1 when 'bought' then 2 else 3 end as stage_number,
+        stage_number,
         stage,
         entered_at
     from customer_firsts
 ),
+
+-- Who came to a stage passed all before it, whether the source logged them or not.
+subjects as (
+    select
+        funnel,
+        channel,
+        subject_key,
+        max(stage_number) as furthest_number
+    from entries
+    group by funnel, channel, subject_key
+),
+
+subject_counts as (
+    select
+        funnel,
+        channel,
+        furthest_number,
+        count(*) as subject_count
+    from subjects
+    group by funnel, channel, furthest_number
+),
+
+-- Time to the next stage is known where both moments are.
+timed as (
+    select
+        funnel,
+        channel,
+        stage_number,
+        case
+            when lead(stage_number) over stages_of_subject = stage_number + 1
+                then {{ minutes_between('entered_at', 'lead(entered_at) over stages_of_subject') }} / 1440
+        end as days_to_next
+    from entries
+    window stages_of_subject as (
+        partition by funnel, subject_key
+        order by stage_number
+    )
+),
+
+{%- for relation in ('subject_counts', 'timed') %}
+
+sliced_{{ relation }} as (
+    select * replace ('all' as channel)
+    from {{ relation }}
+    union all
+    select *
+    from {{ relation }}
+    where funnel = 'sales'
+),
+{%- endfor %}
 
 stages as (
     select distinct
@@ -158,81 +200,58 @@ stages as (
     from entries
 ),
 
--- Who came to a stage passed all before it, whether the source logged them or not.
-subjects as (
+counts as (
     select
-        funnel,
-        subject_key,
-        channel,
-        max(stage_number) as furthest_number
-    from entries
-    group by funnel, subject_key, channel
-),
-
-reached as (
-    select
-        subjects.funnel,
-        subjects.subject_key,
-        subjects.channel,
+        stages.funnel,
+        sliced_subject_counts.channel,
         stages.stage_number,
         stages.stage,
-        subjects.furthest_number > stages.stage_number as is_passed,
-        entries.entered_at
-    from subjects
+        sum(sliced_subject_counts.subject_count) as entered_count,
+        sum(sliced_subject_counts.subject_count) filter (
+            where sliced_subject_counts.furthest_number > stages.stage_number
+        ) as passed_count
+    from sliced_subject_counts
     inner join stages
         on
-            subjects.funnel = stages.funnel
-            and subjects.furthest_number >= stages.stage_number
-    left join entries
-        on
-            subjects.funnel = entries.funnel
-            and subjects.subject_key = entries.subject_key
-            and stages.stage_number = entries.stage_number
+            sliced_subject_counts.funnel = stages.funnel
+            and sliced_subject_counts.furthest_number >= stages.stage_number
+    group by stages.funnel, sliced_subject_counts.channel, stages.stage_number, stages.stage
 ),
 
-timed as (
+times as (
     select
-        *,
-        -- Time to the next stage is known where both moments are.
-        {{ minutes_between(
-            'entered_at',
-            'lead(entered_at) over (
-                partition by funnel, subject_key
-                order by stage_number
-            )'
-        ) }} / 1440 as days_to_next
-    from reached
-),
-
-sliced as (
-    select
-        *,
-        'all' as slice_channel
-    from timed
-    union all
-    select
-        *,
-        channel as slice_channel
-    from timed
-    where funnel = 'sales'
+        funnel,
+        channel,
+        stage_number,
+        count(*) as timed_count,
+        median(days_to_next) as median_days_to_next,
+        quantile_cont(days_to_next, 0.9) as p90_days_to_next
+    from sliced_timed
+    where days_to_next >= 0
+    group by funnel, channel, stage_number
 ),
 
 counted as (
     select
-        funnel,
-        slice_channel as channel,
-        stage_number,
-        stage,
-        count(*) as entered_count,
+        counts.funnel,
+        counts.channel,
+        counts.stage_number,
+        counts.stage,
+        cast(counts.entered_count as bigint) as entered_count,
         -- After the last stage there is none to go on to.
         case
-            when stage_number < max(stage_number) over (partition by funnel) then count(*) filter (where is_passed)
+            when counts.stage_number < max(counts.stage_number) over (partition by counts.funnel)
+                then cast(coalesce(counts.passed_count, 0) as bigint)
         end as passed_count,
-        count(days_to_next) filter (where days_to_next >= 0) as timed_count,
-        median(days_to_next) filter (where days_to_next >= 0) as median_days_to_next,
-        quantile_cont(days_to_next, 0.9) filter (where days_to_next >= 0) as p90_days_to_next
-    from sliced
-    group by funnel, slice_channel, stage_number, stage
+        coalesce(times.timed_count, 0) as timed_count,
+        times.median_days_to_next,
+        times.p90_days_to_next
+    from counts
+    left join times
+        on
+            counts.funnel = times.funnel
+            and counts.channel = times.channel
+            and counts.stage_number = times.stage_number
 ),
 
 final as (
