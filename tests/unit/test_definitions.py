@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,7 @@ from orchestration.guard.suites import mart_suites
 from orchestration.publication import mart_specs
 from orchestration.settings import load_settings
 from orchestration.stages import STAGES
-from orchestration.transform import load_manifest, prepare, target_path
+from orchestration.transform import build, load_manifest, prepare, target_path
 
 CONFIG = """
 company: Test
@@ -52,6 +53,26 @@ def test_half_a_manifest_that_a_killed_run_left_stops_no_later_one(settings, def
     os.truncate(left, left.stat().st_size // 2)
     prepare(settings)
     assert load_manifest(settings)["nodes"]
+
+
+def test_an_installation_that_was_moved_builds_without_parsing_anew(settings, defs, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("moved")
+    shutil.copytree(settings.home, folder / "var")
+    shutil.copy(settings.home.parent / "cem.yml", folder)
+    moved = load_settings(folder / "cem.yml", folder / "var")
+    commands = []
+
+    def call(settings, arguments, manifest):
+        commands.append(arguments[0])
+        return called(settings, arguments, manifest)
+
+    called = transform._call
+    monkeypatch.setattr(transform, "_call", call)
+    monkeypatch.setattr(transform, "_manifests", {})  # as in a new process
+    prepare(moved)
+    results = build(moved, ["--select", "persona_rule"])
+    assert {result.status for result in results} == {"success", "pass"}
+    assert commands == ["build"]
 
 
 @pytest.mark.parametrize("depth", [1, 3, 4, 9])
