@@ -9,6 +9,7 @@ with neighbours as (
             order by started_date
         ) as next_started_date
     from {{ ref('int_customer_activity__spanned') }}
+    where {{ is_made_by_last_build(ref('int_customer_activity__spanned')) }}
 )
 
 select * from neighbours

@@ -4,6 +4,11 @@ with as_of as (
     select * from {{ ref('int_as_of__resolved') }}
 ),
 
+spans as (
+    select * from {{ ref('int_customer_activity__spanned') }}
+    where kind = 'noncontractual' and {{ is_made_by_last_build(ref('int_customer_activity__spanned')) }}
+),
+
 order_days as (
     select distinct
         orders.customer_id,
@@ -14,11 +19,7 @@ order_days as (
         orders.is_revenue
         and orders.customer_id is not null
         and orders.ordered_at <= as_of.as_of_at
-),
-
-spans as (
-    select * from {{ ref('int_customer_activity__spanned') }}
-    where kind = 'noncontractual'
+        and {{ is_made_by_last_build(ref('int_customer_activity__spanned')) }}
 ),
 
 counted as (
