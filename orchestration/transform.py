@@ -174,13 +174,13 @@ def _manifest(settings: Settings) -> Manifest:
     from dbt.contracts.graph.manifest import Manifest
 
     fingerprint = project_fingerprint(settings)
+    if fingerprint not in _manifests and not _is_prepared(settings, fingerprint):
+        prepare(settings)
+        fingerprint = project_fingerprint(settings)
     if fingerprint not in _manifests:
-        if not _is_prepared(settings, fingerprint):
-            prepare(settings)
-        else:
-            manifest = Manifest.from_msgpack(_parsed_path(settings).read_bytes())
-            manifest.build_flat_graph()  # type: ignore[no-untyped-call]
-            _manifests[fingerprint] = manifest
+        manifest = Manifest.from_msgpack(_parsed_path(settings).read_bytes())
+        manifest.build_flat_graph()  # type: ignore[no-untyped-call]
+        _manifests[fingerprint] = manifest
     return _manifests[fingerprint]
 
 
