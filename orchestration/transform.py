@@ -147,13 +147,19 @@ def prepare(settings: Settings) -> Path:
             draft = copy.with_suffix(".tmp")
             shutil.copyfile(target_path(settings) / copy.name, draft)
             draft.replace(copy)
-        _stamp_path(settings).write_text(fingerprint)
+        _stamp_path(settings).write_text(_stamp(settings, fingerprint))
     return manifest_path(settings)
 
 
 def _is_prepared(settings: Settings, fingerprint: str) -> bool:
     stamp = _stamp_path(settings)
-    return stamp.exists() and stamp.read_text() == fingerprint and all(copy.exists() for copy in _copies(settings))
+    is_there = stamp.exists() and all(copy.exists() for copy in _copies(settings))
+    return is_there and stamp.read_text() == _stamp(settings, fingerprint)
+
+
+def _stamp(settings: Settings, fingerprint: str) -> str:
+    """What was parsed and what is kept of it: a copy that a power cut or a hand has damaged is made anew."""
+    return "\n".join([fingerprint, *(hashlib.sha256(copy.read_bytes()).hexdigest() for copy in _copies(settings))])
 
 
 def _stamp_path(settings: Settings) -> Path:

@@ -15,7 +15,7 @@ from orchestration.guard.suites import mart_suites
 from orchestration.publication import mart_specs
 from orchestration.settings import load_settings
 from orchestration.stages import STAGES
-from orchestration.transform import build, load_manifest, prepare, target_path
+from orchestration.transform import build, load_manifest, manifest_path, prepare, target_path
 
 CONFIG = """
 company: Test
@@ -73,6 +73,16 @@ def test_an_installation_that_was_moved_builds_without_parsing_anew(settings, de
     results = build(moved, ["--select", "persona_rule"])
     assert {result.status for result in results} == {"success", "pass"}
     assert commands == ["build"]
+
+
+def test_what_is_kept_of_a_parse_is_made_anew_where_it_is_damaged(settings, defs, monkeypatch):
+    kept = sorted(manifest_path(settings).parent.glob("*.*"))
+    assert {path.suffix for path in kept} == {".json", ".msgpack"}
+    for path in kept:
+        os.truncate(path, path.stat().st_size // 2)
+    monkeypatch.setattr(transform, "_manifests", {})
+    assert {result.status for result in build(settings, ["--select", "persona_rule"])} == {"success", "pass"}
+    assert load_manifest(settings)["nodes"]
 
 
 @pytest.mark.parametrize("depth", [1, 3, 4, 9])
