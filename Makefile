@@ -68,7 +68,7 @@ tests:
 	@$(BIN)/pytest
 
 chaos: setup  ## Kill the job at random moments and compare what comes of it, e.g. make chaos KILLS=100 SEED=1 CUSTOMERS=100
-	@$(BIN)/python tests/chaos/chaos.py --kills $(or $(KILLS),100) --seed $(or $(SEED),1) \
+	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py --kills $(or $(KILLS),100) --seed $(or $(SEED),1) \
 	    --customers $(or $(CUSTOMERS),100) $(if $(JOBS),--jobs $(JOBS))
 
 bench: setup  ## Benchmarks; prints ratios, never fails on a clock

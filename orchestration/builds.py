@@ -1,10 +1,10 @@
 """What a stage was last built from, so that a run with nothing new does nothing and can say so.
 
-A stage is up to date when its fingerprint (code, models, configuration, loads, identities) is the one it
-was last built with. Its models are built anew from the first row when their basis (code, models, configuration, shape
-of the raw tables, what few rows say of all others) is another one; else they follow the loads that `ops.built_loads`
-does not name for the stage, entities by the loads themselves and what is made of entities by the records and customers
-that these touch. All of it lives in the warehouse it describes.
+A stage is up to date when its fingerprint (code, models, settings of its rows, loads, identities) is the one it
+was last built with. Its models are built anew from the first row when their basis (code, models, settings of its rows,
+shape of the raw tables, what few rows say of all others) is another one; else they follow the loads that
+`ops.built_loads` does not name for the stage, entities by the loads themselves and what is made of entities by the
+records and customers that these touch. All of it lives in the warehouse it describes.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ def fingerprint(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) 
     return hashlib.sha256(repr((stage, _basis(con, settings, UNIFY), loads, moving_day)).encode()).hexdigest()
 
 
+SETTINGS = {"reporting", "kpis", "identity", "clv"}
+"""Parts of the configuration that rows depend on, beside what the models written from it say. Of others they do not:
+where the state folder is, when and with how much memory runs are made, and how their marts are published."""
+
 REFERENCES = {
     "intermediate.int_agent__unioned": "agent_key, is_bot",
     "intermediate.int_product__unioned": "product_key, product_line, unit_cost, currency",
@@ -67,7 +71,8 @@ def _basis(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> st
         "select schema_name, table_name, column_name, data_type from duckdb_columns() "
         "where database_name = current_database() and starts_with(schema_name, 'raw_') order by all"
     ).fetchall()
-    parts: list[object] = [_code_fingerprint(), project_fingerprint(settings), settings.model_dump_json(), shape]
+    told = settings.model_dump_json(include=SETTINGS)
+    parts: list[object] = [_code_fingerprint(), project_fingerprint(settings), told, shape]
     if stage == MODEL:
         parts += [_content(con, relation, columns) for relation, columns in REFERENCES.items()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -247,7 +247,7 @@ def _call(settings: Settings, arguments: Sequence[str], manifest: Manifest | Non
     if outcome.exception is not None:
         raise TransformError(f"dbt {arguments[0]} failed: {outcome.exception}") from outcome.exception
     if not outcome.success and not isinstance(outcome.result, RunExecutionResult):
-        raise TransformError(f"dbt {arguments[0]} failed; see {settings.home / 'dbt' / 'logs' / 'dbt.log'}")
+        raise TransformError(f"dbt {arguments[0]} failed; `cem dbt {arguments[0]}` says more")
     return outcome.result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from textwrap import dedent
 import duckdb
 import hypothesis
 import pytest
-from demo_company import Installation, first_run, later_run
+from demo_company import Installation, first_run, later_run, made_once
 
 from orchestration.cli import GARBAGE_THRESHOLDS
 from orchestration.settings import Settings, load_settings
@@ -22,12 +23,20 @@ hypothesis.settings.register_profile("deep", max_examples=3000, print_blob=True)
 
 gc.set_threshold(*GARBAGE_THRESHOLDS)  # as in the command: many tests run dbt in their own process
 
+TESTS = Path(__file__).parent
+
 WriteConfig = Callable[[str], Settings]
+
+
+LONG = ("integration", "chaos", "acceptance")
+"""Folders whose tests run the whole job. They begin first: many short tests at the end keep all processes busy."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process: what they share, modules that import slowly too, is made once."""
+    places = {folder: place for place, folder in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(LONG)))
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -71,15 +80,22 @@ def warehouse(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The demo company after its first run. For tests of the group `daily_run`, which copy what they change."""
-    return first_run(tmp_path_factory.mktemp("company"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run have in common."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
 
 
 @pytest.fixture(scope="session")
-def later_company(company: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The demo company after a run some weeks later."""
-    return later_run(company, tmp_path_factory.mktemp("later_company"))
+def company(shared: Path) -> Installation:
+    """The demo company after its first run. Tests copy what they change."""
+    return made_once(shared / "company", first_run)
+
+
+@pytest.fixture(scope="session")
+def later_company(company: Installation, shared: Path) -> Installation:
+    """The demo company after a run some weeks later. Tests copy what they change."""
+    return made_once(shared / "later_company", lambda folder: later_run(company, folder))
 
 
 @pytest.fixture

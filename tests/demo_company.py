@@ -5,14 +5,18 @@ Belongs here: how the command is run, and the installation. Does not belong here
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-CUSTOMERS, SEED = 1000, 3
+import forked
+
+CUSTOMERS, SEED = 500, 5
 
 CONFIG = f"""
 company: Test Retail
@@ -52,13 +56,9 @@ class Installation:
 
 
 def cem(home: Path, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("cem"), *arguments],
-        env={**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(config or home.parent / "cem.yml")},
-        capture_output=True,
-        text=True,
-    )
+    """Give the command."""
+    config = config or home.parent / "cem.yml"
+    return forked.cem(*arguments, environment={**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(config)})
 
 
 def advance(home: Path, days: int) -> None:
@@ -84,3 +84,15 @@ def later_run(first: Installation, folder: Path) -> Installation:
     result = cem(after / "var", "run")
     assert result.returncode == 0, result.stdout + result.stderr
     return Installation(after, result.stdout, folder / "found")
+
+
+def made_once(folder: Path, make: Callable[[Path], Installation]) -> Installation:
+    """The installation in a folder: made by the first process of a test run that asks for it, while others wait."""
+    folder.mkdir(exist_ok=True)
+    made = folder.with_suffix(".made")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.write_bytes(pickle.dumps(make(folder)))
+        installation: Installation = pickle.loads(made.read_bytes())
+    return installation

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import forked
 import pytest
 from homes import new_home
 
@@ -42,8 +41,7 @@ class Run:
 
     def cem(self, *arguments: str) -> str:
         """Give a command and return what it printed."""
-        command = [str(Path(sys.executable).with_name("cem")), *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        done = forked.cem(*arguments, environment=self.environment)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done.stdout
 

@@ -1,34 +1,21 @@
-"""The real command `cem run` in a child that needs no imports any more, so that a hundred runs take minutes.
+"""The job `cem run` in a forked child (`forked.py`) that can be watched, limited and killed.
 
-A small server process (multiprocessing's fork server) has imported everything and forks each child; the child
-leads a process group of its own, which is what gets killed.
+The child leads a process group of its own, which is what gets killed.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from orchestration.stages import STAGES
+from forked import CONTEXT, lead, leave
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "orchestration.cli",
-        "orchestration.definitions",
-        "orchestration.report",
-        "dbt.cli.main",
-        "dbt.adapters.duckdb",
-        "great_expectations",
-    ]
-)
+from orchestration.stages import STAGES
 
 POLL_SECONDS = 0.005
 
@@ -128,7 +115,7 @@ def start(folder: Path, *arguments: str, limits: dict[int, int] | None = None) -
     """Start `cem <arguments>` for the state folder `<folder>/var` and the configuration `<folder>/cem.yml`."""
     progress, output = folder / "progress.log", folder / "output.log"
     progress.unlink(missing_ok=True)
-    process = _CONTEXT.Process(target=_child, args=(str(folder), arguments or ("run",), limits or {}))
+    process = CONTEXT.Process(target=_child, args=(str(folder), arguments or ("run",), limits or {}))
     job = Job(process, progress, output, time.monotonic())
     process.start()
     return job
@@ -137,12 +124,12 @@ def start(folder: Path, *arguments: str, limits: dict[int, int] | None = None) -
 def _child(folder: str, arguments: tuple[str, ...], limits: dict[int, int]) -> None:
     import resource
 
-    os.setsid()
     home = Path(folder)
-    target = os.open(home / "output.log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.environ.update({"CEM_HOME": str(home / "var"), "CEM_CONFIG": str(home / "cem.yml")})
+    output = home / "output.log"
+    lead(
+        {1: output, 2: output},
+        {**os.environ, "CEM_HOME": str(home / "var"), "CEM_CONFIG": str(home / "cem.yml")},
+    )
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
     import dagster as dg
@@ -155,7 +142,4 @@ def _child(folder: str, arguments: tuple[str, ...], limits: dict[int, int]) -> N
     show = cli._log_progress
     # Dagster takes the output of a step for itself meanwhile; progress has to be seen at once.
     cli._log_progress = lambda stream: show((home / "progress.log").open("a", buffering=1))
-    code = cli.main(list(arguments))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(cli.main(list(arguments)))

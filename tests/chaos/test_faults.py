@@ -17,8 +17,6 @@ import job
 import pytest
 from chaos import STAGES, Score, files_of, killed, plan, problems_of, put_back, reading, succeed
 
-pytestmark = pytest.mark.xdist_group("daily_run")  # one company for all
-
 DISK = 900 * 2**20
 
 

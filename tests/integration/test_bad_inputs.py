@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
+import forked
 import pytest
 from bad_inputs import HELD, LATER, ROWS, Case, Delivery
 from homes import new_home
@@ -65,13 +65,8 @@ class Plant:
             (self.folder / "in" / name).write_bytes(content)
 
     def cem(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).with_name("cem"), *arguments],
-            env={**os.environ, "CEM_HOME": str(self.home), "CEM_CONFIG": str(self.config)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        places = {"CEM_HOME": str(self.home), "CEM_CONFIG": str(self.config)}
+        return forked.cem(*arguments, environment={**os.environ, **places})
 
     @property
     def settings(self) -> Settings:

@@ -12,8 +12,6 @@ from orchestration.settings import load_settings
 from orchestration.sources.staging import setting_values
 from orchestration.warehouse import connect
 
-pytestmark = pytest.mark.xdist_group("daily_run")  # one first run for all
-
 
 def published(home, sql):
     with duckdb.connect(str(home / "published" / "cem.duckdb"), read_only=True) as con:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import duckdb
-import pytest
 from demo_company import advance
 
 from orchestration import builds, transform
@@ -20,11 +19,8 @@ from orchestration.defs import transform as transform_step
 from orchestration.defs.run import run_daily
 from orchestration.identity import decisions
 from orchestration.settings import load_settings
-from orchestration.stages import MODEL, UNIFY
 from orchestration.transform import TransformError
 from orchestration.warehouse import utc_now, writing
-
-pytestmark = pytest.mark.xdist_group("daily_run")  # the history of the company that others have paid for
 
 NIGHTS = ({"people_are_joined", "killed"}, {"time_went_back"})
 """What happens on days, after each of which the job runs once more; the shared company had a first run and one weeks
@@ -60,7 +56,6 @@ class Content:
 def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monkeypatch):
     home = later_company.copy(tmp_path / "daily")
     settings = load_settings(home.parent / "cem.yml", home)
-    keep_what_was_built(settings)
     refreshes = []
     for night in NIGHTS:
         advance(home, 1)
@@ -83,7 +78,6 @@ def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monke
 def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_company, tmp_path, monkeypatch):
     home = later_company.copy(tmp_path / "doubled")
     settings = load_settings(home.parent / "cem.yml", home)
-    keep_what_was_built(settings)
     monkeypatch.setenv("CEM_CONFIG", str(home.parent / "cem.yml"))
     monkeypatch.setenv("CEM_HOME", str(home))
     test = "unique_fct_order_order_key"
@@ -104,14 +98,6 @@ def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_compa
             con.execute("create or replace temp table once as select distinct * from marts.fct_order")
             con.execute("truncate marts.fct_order; insert into marts.fct_order from once")
     assert main(["dbt", "test", "--select", test]) == 0
-
-
-def keep_what_was_built(settings):
-    """Let the models of a copy stay: the folder is a part of what they depend on, and would have them built anew."""
-    transform.prepare(settings)
-    with writing(settings) as con:
-        for stage in (UNIFY, MODEL):
-            builds.record(con, settings, stage)
 
 
 def happen(settings, night):

@@ -111,3 +111,24 @@ def test_a_decision_on_identity_is_followed(warehouse, recorded):
     builds.forget(warehouse)
     assert not builds.is_up_to_date(warehouse, recorded, MODEL)
     assert builds.begin(warehouse, recorded, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_followed"),
+    [
+        ("engine: {memory_limit: 1GB}", True),
+        ('schedule: {cron: "0 1 * * *"}', True),
+        ("publish: {keep_versions: 9}", True),
+        ("reporting: {currency: SEK}", False),
+        ("kpis: {inactive_after_days: 30}", False),
+    ],
+)
+def test_only_settings_that_rows_depend_on_have_all_models_built_anew(
+    warehouse, recorded, write_config, setting, is_followed
+):
+    assert builds.begin(warehouse, write_config(CONFIG + setting), MODEL) is is_followed
+
+
+def test_an_installation_that_was_moved_follows_what_changed(warehouse, recorded, tmp_path):
+    moved = recorded.model_copy(update={"home": tmp_path / "elsewhere", "config_path": tmp_path / "other.yml"})
+    assert builds.begin(warehouse, moved, MODEL)
