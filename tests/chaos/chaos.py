@@ -59,7 +59,7 @@ KILLS_PER_TRIAL = 2 * len(STAGES)
 """Kills between two comparisons of everything. More are cheaper, for what is built stays built."""
 
 PER_PLACE = ("dbt", "extensions")
-"""What an installation prepares once and keeps between trials; dbt's artefacts hold the path of the place."""
+"""What an installation prepares once and keeps between trials."""
 
 
 class ChaosError(AssertionError):

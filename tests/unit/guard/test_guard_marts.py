@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,14 @@ ROWS: dict[str, dict[str, object]] = {
 }  # fmt: skip
 """A good row of some marts."""
 
+columns_of = cache(declared_columns)
+
 
 def build(shop: Shop, *changes: dict[str, object], mart: str = "mart_kpi") -> None:
     """Marts as dbt would leave them: a good row in some, the changed rows besides in one, nothing in the others."""
     shop.con.execute("create schema if not exists marts")
     for suite in mart_suites():
-        columns = declared_columns(suite.name)
+        columns = columns_of(suite.name)
         fields = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
         # Readers are handed tables and views.
         table = "kpi_table" if suite.name == "mart_kpi" else suite.name

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from orchestration import builds
-from orchestration.settings import Settings
+from orchestration.settings import Settings, load_settings
 from orchestration.stages import UNIFY
 from orchestration.transform import build, failures_text, prepare
 from orchestration.warehouse import utc_now, writing
@@ -64,10 +67,20 @@ SECOND = {
 GONE = {"people": "3", "updates": "4", "contacts": "2"}
 
 
-@pytest.fixture
-def settings(write_config: Callable[[str], Settings]) -> Settings:
-    settings = write_config(CONFIG)
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What dbt made of the configuration, which any state folder can take over."""
+    folder = tmp_path_factory.mktemp("parsed")
+    (folder / "cem.yml").write_text(dedent(CONFIG))
+    settings = load_settings(folder / "cem.yml", folder / "home")
     prepare(settings)
+    return settings.home / "dbt"
+
+
+@pytest.fixture
+def settings(write_config: Callable[[str], Settings], parsed: Path) -> Settings:
+    settings = write_config(CONFIG)
+    shutil.copytree(parsed, settings.home / "dbt")
     return settings
 
 
