@@ -13,6 +13,7 @@ import duckdb
 import hypothesis
 import pytest
 from demo_company import Installation, first_run, later_run, made_once
+from homes import new_home
 
 from orchestration.cli import GARBAGE_THRESHOLDS
 from orchestration.settings import Settings, load_settings
@@ -52,9 +53,8 @@ def extensions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, extensions: Path) -> Path:
-    """A state folder whose extensions are there already."""
-    folder = tmp_path / "home"
-    folder.mkdir()
+    """A state folder that is prepared: it has compiled suites and extensions."""
+    folder = new_home(tmp_path / "home")
     (folder / "extensions").symlink_to(extensions)
     return folder
 

@@ -1,4 +1,4 @@
-"""State folders for tests that run the product: the compiled suites that `make setup` left are there already.
+"""State folders for tests: the compiled suites that `make setup` left are there already.
 
 They hold nothing of a configuration or a place, and are made anew when a suite or the compiler changed. Without them
 every folder pays for Great Expectations once, which is tested where it is meant (`test_daily_run.py`).
@@ -16,6 +16,7 @@ PREPARED = Path(os.environ.get("CEM_HOME") or Path(__file__).resolve().parents[1
 def new_home(home: Path) -> Path:
     """A new state folder, and its path."""
     home.mkdir(parents=True, exist_ok=True)
+    (home / "guard").mkdir()
     if PREPARED.is_dir():
-        shutil.copytree(PREPARED, home / "guard")
+        shutil.copytree(PREPARED, home / "guard", dirs_exist_ok=True)
     return home

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from guarded_shop import ORDER_COLUMNS, PERSON_COLUMNS, Shop
+from homes import new_home
 
 from orchestration.settings import EntityMapping, Settings, Source, Table
 from orchestration.warehouse import BOOKKEEPING
@@ -15,8 +16,8 @@ from orchestration.warehouse import BOOKKEEPING
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled suites, shared by the tests of a process: Great Expectations is imported once."""
-    return tmp_path_factory.mktemp("compiled")
+    """Compiled suites, shared by the tests of a process: what each compiles is compiled for all."""
+    return new_home(tmp_path_factory.mktemp("compiled")) / "guard"
 
 
 @pytest.fixture
