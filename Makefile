@@ -11,7 +11,7 @@ LINT_DBT := CEM_WAREHOUSE=:memory: CEM_DBT_MODELS=$(STATE)/dbt/models CEM_DBT_MA
 LINTS := lint_style lint_python lint_sql
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run test tests ui check lint $(LINTS) docs demo chaos bench clean
+.PHONY: help setup run test tests acceptance ui check lint $(LINTS) docs demo chaos bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -66,6 +66,9 @@ test: setup  ## Everything CI asks for: lint, and all tests beside it
 
 tests:
 	@$(BIN)/pytest
+
+acceptance: setup  ## Real data through the whole job, the large sets too (CEM_REAL_DATA says where they are)
+	@$(BIN)/pytest tests/acceptance -m 'not benchmark'
 
 chaos: setup  ## Kill the job at random moments and compare what comes of it, e.g. make chaos KILLS=100 SEED=1 CUSTOMERS=100
 	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py --kills $(or $(KILLS),100) --seed $(or $(SEED),1) \

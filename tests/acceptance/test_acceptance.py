@@ -8,6 +8,7 @@ import zipfile
 
 import duckdb
 import pytest
+from profiles import of_profile, profiles
 
 OLIST = "read_csv('{data}/olist/olist_%s_dataset.csv', all_varchar = true)"
 SFO = "read_csv('{data}/sfo/2017_customer_survey.csv', all_varchar = true)"
@@ -20,18 +21,10 @@ KPI = (
 LOADS = "select table_name, status, row_count, promoted, quarantined from ops.load_summary order by all"
 
 
-def group(profile):
-    """Keep the tests of a profile in one process, so that its job runs once."""
-    return pytest.mark.xdist_group(f"acceptance-{profile}")
-
-
 # Every profile
 
 
-@pytest.mark.parametrize(
-    "profile",
-    [pytest.param(name, marks=group(name)) for name in ("olist", "incidents", "sfo", "cdnow", "telco")],
-)
+@pytest.mark.parametrize("profile", profiles("olist", "incidents", "sfo", "cdnow", "telco"))
 def test_every_row_is_accounted_for(run_profile, profile):
     run = run_profile(profile)
     loads = run.rows(LOADS)
@@ -42,7 +35,7 @@ def test_every_row_is_accounted_for(run_profile, profile):
     assert figures and run.rows("from marts.mart_kpi order by all") == figures
 
 
-@pytest.mark.parametrize("profile", [pytest.param(name, marks=group(name)) for name in ("olist", "incidents")])
+@pytest.mark.parametrize("profile", profiles("olist", "incidents"))
 def test_a_second_run_changes_nothing(run_profile, profile):
     run = run_profile(profile)
     before = run.rows(LOADS)
@@ -58,7 +51,7 @@ def test_a_second_run_changes_nothing(run_profile, profile):
 # Olist: CRM, orders, reviews, funnel
 
 
-@group("olist")
+@of_profile("olist")
 def test_olist_people_orders_and_revenue_are_those_of_the_files(run_profile, files):
     run = run_profile("olist")
     people = files(f"select count(distinct customer_unique_id), count(*) from {OLIST % 'customers'}")
@@ -92,7 +85,7 @@ def test_olist_people_orders_and_revenue_are_those_of_the_files(run_profile, fil
     )
 
 
-@group("olist")
+@of_profile("olist")
 def test_olist_orders_are_late_and_dated_as_in_the_files(run_profile, files):
     run = run_profile("olist")
     assert run.row(
@@ -105,7 +98,7 @@ def test_olist_orders_are_late_and_dated_as_in_the_files(run_profile, files):
     )
 
 
-@group("olist")
+@of_profile("olist")
 def test_olist_reviews_give_the_csat_of_the_file(run_profile, files):
     run = run_profile("olist")
     satisfied, answers = files(
@@ -120,7 +113,7 @@ def test_olist_reviews_give_the_csat_of_the_file(run_profile, files):
     assert linked == people == answers, "every review belongs to the customer of its order"
 
 
-@group("olist")
+@of_profile("olist")
 def test_olist_reviews_train_a_judge_of_their_language(run_profile):
     run = run_profile("olist")
     method, labelled, evaluated, low, macro_f1, high = run.row(
@@ -136,7 +129,7 @@ def test_olist_reviews_train_a_judge_of_their_language(run_profile):
     assert judged == known > 5_000
 
 
-@group("olist")
+@of_profile("olist")
 def test_olist_funnel_counts_leads_and_won_deals(run_profile, files):
     run = run_profile("olist")
     (leads,) = files(f"select count(*) from {OLIST % 'marketing_qualified_leads'}")
@@ -198,7 +191,7 @@ def incidents(real_data):
     return updates, list(last.values())
 
 
-@group("incidents")
+@of_profile("incidents")
 def test_incidents_reproduce_the_published_shares(run_profile):
     tickets, made_sla, reopened, untouched = run_profile("incidents").row(
         """
@@ -214,7 +207,7 @@ def test_incidents_reproduce_the_published_shares(run_profile):
     assert round(untouched, 4) == 0.5413
 
 
-@group("incidents")
+@of_profile("incidents")
 def test_incidents_met_their_service_level_as_published(run_profile):
     met, judged = run_profile("incidents").row(KPI.format(columns="value, n", metric="sla_met_rate"))
     assert (round(met, 4), judged) == (0.6342, 24_918)
@@ -222,7 +215,7 @@ def test_incidents_met_their_service_level_as_published(run_profile):
     assert ("reopens", 24_918) in compared
 
 
-@group("incidents")
+@of_profile("incidents")
 def test_incidents_end_in_the_state_of_their_last_update(run_profile, incidents):
     run = run_profile("incidents")
     updates, last = incidents
@@ -241,7 +234,7 @@ def test_incidents_end_in_the_state_of_their_last_update(run_profile, incidents)
     )
 
 
-@group("incidents")
+@of_profile("incidents")
 def test_incidents_are_dated_day_first(run_profile, incidents):
     _, last = incidents
     by_month = {}
@@ -258,7 +251,7 @@ def test_incidents_are_dated_day_first(run_profile, incidents):
 # SFO: NPS and CSAT with weights
 
 
-@group("sfo")
+@of_profile("sfo")
 def test_sfo_reproduces_the_published_nps_and_its_interval(run_profile):
     value, low, high, n, invalid = run_profile("sfo").row(
         KPI.format(columns="value, ci_low, ci_high, n, n_invalid", metric="nps")
@@ -267,7 +260,7 @@ def test_sfo_reproduces_the_published_nps_and_its_interval(run_profile):
     assert (n, invalid) == (2_746, 0), "11 is declared a blank: no answer, and none off the scale"
 
 
-@group("sfo")
+@of_profile("sfo")
 def test_sfo_reproduces_the_published_csat(run_profile, files):
     numerator, denominator = run_profile("sfo").row(KPI.format(columns="numerator, denominator", metric="csat"))
     assert (numerator, denominator) == files(
@@ -277,7 +270,7 @@ def test_sfo_reproduces_the_published_csat(run_profile, files):
     assert round(numerator / denominator, 4) == 0.8207
 
 
-@group("sfo")
+@of_profile("sfo")
 def test_sfo_weights_are_used_and_cost_certainty(run_profile, files):
     run = run_profile("sfo")
     weighted, n, effective = files(
@@ -303,7 +296,7 @@ def test_sfo_weights_are_used_and_cost_certainty(run_profile, files):
 # CDNOW: repeat purchases
 
 
-@group("cdnow")
+@of_profile("cdnow")
 def test_cdnow_keeps_every_purchase(run_profile, real_data):
     lines = [line.split() for line in (real_data / "cdnow" / "CDNOW_sample.txt").read_text().splitlines()]
     purchases = [line for line in lines if line and line[0].isdigit()]
@@ -320,7 +313,7 @@ def test_cdnow_keeps_every_purchase(run_profile, real_data):
     assert len({line[0] for line in purchases}) == 2_357
 
 
-@group("cdnow")
+@of_profile("cdnow")
 def test_cdnow_reproduces_the_published_parameters(run_profile):
     run = run_profile("cdnow")
     found = {
@@ -340,7 +333,7 @@ def test_cdnow_reproduces_the_published_parameters(run_profile):
 # Telco: subscriptions
 
 
-@group("telco")
+@of_profile("telco")
 def test_telco_reproduces_the_published_churn(run_profile, files):
     run = run_profile("telco")
     customers, churned = run.row("select count(*), count(*) filter (where is_churned) from marts.mart_customer_360")
@@ -351,7 +344,7 @@ def test_telco_reproduces_the_published_churn(run_profile, files):
     )
 
 
-@group("telco")
+@of_profile("telco")
 def test_telco_reproduces_the_published_survival(run_profile, files):
     curve = dict(
         run_profile("telco").rows(

@@ -9,16 +9,13 @@ import duckdb
 import pytest
 from fact_recomputation import differences
 from kpi_recomputation import Rules, disagreements, facts_of, recompute
+from profiles import profiles
 
 from orchestration.settings import load_settings
 from orchestration.sources.staging import setting_values
 
-PROFILES = ("olist", "incidents", "sfo", "cdnow", "telco")
 
-
-@pytest.mark.parametrize(
-    "profile", [pytest.param(name, marks=pytest.mark.xdist_group(f"acceptance-{name}")) for name in PROFILES]
-)
+@pytest.mark.parametrize("profile", profiles("olist", "incidents", "sfo", "cdnow", "telco"))
 def test_every_row_every_month_and_the_whole_agree_with_a_recomputation(run_profile: Any, profile: str) -> None:
     """Equal facts; in each cell the same parts, figure, interval, reliability and completeness, in both calendars."""
     run = run_profile(profile)

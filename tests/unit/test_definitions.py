@@ -175,5 +175,11 @@ def test_only_the_check_that_is_an_output_of_its_step_blocks(defs):
 
 
 def test_no_asset_metadata_holds_a_secret(graph):
-    values = {id(value): value for asset in own_assets(graph) for value in asset.metadata.values()}
-    assert not [value for value in values.values() if "password" in str(value).lower()]
+    shown = {
+        f"{asset.key}: {name}": str(value)
+        for asset in own_assets(graph)
+        for name, value in asset.metadata.items()
+        if name != "dagster_dbt/manifest"  # the whole of it, an object that is shown nowhere
+    }
+    assert len(shown) > len(own_assets(graph))
+    assert not [name for name, value in shown.items() if "password" in value.lower()]
