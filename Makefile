@@ -56,9 +56,9 @@ lint_python:
 	@DG_CLI_CONFIG=$(STATE)/dg.toml VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
 
 lint_sql:
-	@$(LINT_DBT) $(BIN)/sqlfluff lint dbt_project/models dbt_project/tests
 	@$(LINT_DBT) $(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
 	    --project-dir dbt_project --profiles-dir dbt_project
+	@$(LINT_DBT) $(BIN)/sqlfluff lint dbt_project/models dbt_project/tests
 
 # Tests wait now and then, for a daemon or a browser: linting one thing after the other fills that.
 test: setup  ## Everything CI asks for: lint, and all tests beside it

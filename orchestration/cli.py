@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
@@ -94,8 +96,11 @@ def _prepare(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     install_extensions(settings.extensions)
-    transform.prepare(settings)
-    guard.prepare(settings)
+    # Great Expectations and dbt take as long as each other.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+        suites = beside.submit(guard.prepare, settings)
+        transform.prepare(settings)
+        suites.result()
     return 0
 
 

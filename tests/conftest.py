@@ -12,7 +12,7 @@ from textwrap import dedent
 import duckdb
 import hypothesis
 import pytest
-from demo_company import Installation, first_run, later_run, made_once
+from demo_company import Installation, first_run, later_run, made_once, shop_run
 from homes import new_home
 
 from orchestration.cli import GARBAGE_THRESHOLDS
@@ -96,6 +96,12 @@ def company(shared: Path) -> Installation:
 def later_company(company: Installation, shared: Path) -> Installation:
     """The demo company after a run some weeks later. Tests copy what they change."""
     return made_once(shared / "later_company", lambda folder: later_run(company, folder))
+
+
+@pytest.fixture(scope="session")
+def shop(shared: Path) -> Installation:
+    """The small shop after its first run. Tests copy it."""
+    return made_once(shared / "shop", shop_run)
 
 
 @pytest.fixture

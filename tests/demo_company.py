@@ -1,6 +1,6 @@
-"""An installation of the demo company that tests share: what it has after its first run, and after one weeks later.
+"""Installations that tests share: the demo company after its first run and after one weeks later, and a small shop.
 
-Belongs here: how the command is run, and the installation. Does not belong here: what tests do to copies of it.
+Belongs here: how the command is run, and the installations. Does not belong here: what tests do to copies of them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import os
 import pickle
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import forked
+from homes import new_home
 
 CUSTOMERS, SEED = 500, 5
 
@@ -24,6 +25,22 @@ reporting: {{time_zone: Asia/Tehran, currency: USD}}
 engine: {{memory_limit: 2GB, threads: 1, disk_reserve: 8MB}}
 sources:
   - {{name: demo, kind: demo, customers: {CUSTOMERS}, seed: {SEED}}}
+"""
+
+SHOP = """
+company: Test Shop
+engine: {memory_limit: 1GB, threads: 2}
+sources:
+  - name: shop
+    kind: files
+    folder: in
+    time_zone: UTC
+    tables:
+      - name: orders
+        files: orders*.csv
+        key: id
+        entity: order
+        columns: {order_id: id, person_id: person, ordered_at: at, amount: total}
 """
 
 DAYS = 21
@@ -71,6 +88,22 @@ def first_run(folder: Path) -> Installation:
     """The installation after its first run."""
     (folder / "cem.yml").write_text(CONFIG)
     result = cem(folder / "var", "run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return Installation(folder, result.stdout)
+
+
+def shop_orders(numbers: Iterable[int], total: str = "7.50") -> str:
+    """A file of orders of nine people."""
+    rows = [f"o{i},sara{i % 9}@example.com,2026-01-{1 + i % 28:02},{total}\n" for i in numbers]
+    return "".join(["id,person,at,total\n", *rows])
+
+
+def shop_run(folder: Path) -> Installation:
+    """The shop after its first run, with 59 orders."""
+    (folder / "in").mkdir()
+    (folder / "in" / "orders_1.csv").write_text(shop_orders(range(1, 60)))
+    (folder / "cem.yml").write_text(SHOP)
+    result = cem(new_home(folder / "var"), "run")
     assert result.returncode == 0, result.stdout + result.stderr
     return Installation(folder, result.stdout)
 

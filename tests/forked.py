@@ -1,4 +1,4 @@
-"""The real command `cem` in children that need no imports any more.
+"""The real commands `cem` and `dbt` in children that need no imports any more.
 
 A small server process (multiprocessing's fork server) has imported everything and forks each child. Imports are half
 of what a short command costs, and tests give many. `test_ui.py` gives it as a user does.
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -30,13 +30,24 @@ CONTEXT.set_forkserver_preload(
 
 def cem(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Give a command and wait for its end, as `subprocess.run` would with its output captured as text."""
+    return _run(_cem, arguments, environment)
+
+
+def dbt(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The same with dbt's own command."""
+    return _run(_dbt, arguments, environment)
+
+
+def _run(
+    command: Callable[[list[str]], int], arguments: tuple[str, ...], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         output = {descriptor: Path(folder, str(descriptor)) for descriptor in (1, 2)}
-        process = CONTEXT.Process(target=_child, args=(arguments, dict(environment), output))
+        process = CONTEXT.Process(target=_child, args=(command, list(arguments), dict(environment), output))
         process.start()
         process.join()
         printed, said = (path.read_text() if path.exists() else "" for path in output.values())
-    return subprocess.CompletedProcess(["cem", *arguments], process.exitcode or 0, printed, said)
+    return subprocess.CompletedProcess(arguments, process.exitcode or 0, printed, said)
 
 
 def lead(output: Mapping[int, Path], environment: Mapping[str, str]) -> None:
@@ -55,15 +66,27 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def _child(arguments: tuple[str, ...], environment: dict[str, str], output: dict[int, Path]) -> None:
+def _child(
+    command: Callable[[list[str]], int], arguments: list[str], environment: dict[str, str], output: dict[int, Path]
+) -> None:
     lead(output, environment)
-    from orchestration import cli
-
     try:
-        code = cli.main(arguments)
+        code = command(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
         code = 1
     leave(code)
+
+
+def _cem(arguments: list[str]) -> int:
+    from orchestration import cli
+
+    return cli.main(arguments)
+
+
+def _dbt(arguments: list[str]) -> int:
+    from dbt.cli.main import dbtRunner
+
+    return 0 if dbtRunner().invoke(arguments).success else 1

@@ -15,9 +15,11 @@ import subprocess
 import duckdb
 import job
 import pytest
-from chaos import STAGES, Score, files_of, killed, plan, problems_of, put_back, reading, succeed
+from chaos import Score, files_of, killed, plan, problems_of, put_back, reading, succeed
 
 DISK = 900 * 2**20
+KILLED_IN = ("guard", "model")
+"""Stages before the publication in which runs are killed here; `make chaos` kills in all of them."""
 
 
 @pytest.fixture(scope="module")
@@ -163,16 +165,16 @@ def test_too_little_memory(troubled):
     assert "raise engine.memory_limit" in said
 
 
-def test_runs_killed_in_every_stage(troubled, references):
-    """At random, but in the last one as it begins: there must be something left to publish."""
+def test_runs_that_are_killed(troubled, references):
+    """At random, but in the last stage as it begins: there must be something left to publish."""
     first, later = references
     publication = next(number for number, piece in enumerate(later.pieces) if piece.stage == "publish")
     score = Score()
     with reading(troubled, score):
-        moments = [*plan(later.pieces, STAGES[:-1], random.Random(1)), (publication, 0.0)]
+        moments = [*plan(later.pieces, KILLED_IN, random.Random(1)), (publication, 0.0)]
         score.add(killed(troubled, later, first, moments))
     assert score.problems == []
-    assert score.kills.total() == len(STAGES)
+    assert score.kills.total() == len(moments)
     assert score.opens > 0
 
 

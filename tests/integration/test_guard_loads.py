@@ -25,7 +25,7 @@ from orchestration.guard import (
 from orchestration.settings import Settings, load_settings
 from orchestration.sources.extract import extract_table
 from orchestration.sources.mapping import mapped_select
-from orchestration.warehouse import connect, install_extensions, new_load_id
+from orchestration.warehouse import connect, new_load_id
 
 CONFIG = """
 company: Shop
@@ -106,22 +106,14 @@ class Plant:
         return self.con.execute(query).fetchone()[0]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture
-def plant(tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+def plant(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     database = tmp_path / "crm.db"
     with sqlite3.connect(database) as crm:
         crm.execute("create table subscriptions (id text primary key, who text, began text, ended text, fee real)")
     monkeypatch.setenv("CRM_DATABASE", str(database))
     (tmp_path / "cem.yml").write_text(CONFIG, encoding="utf-8")
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "guard").symlink_to(compiled, target_is_directory=True)
-    settings = load_settings(tmp_path / "cem.yml", tmp_path / "home")
-    install_extensions(settings.extensions)
+    settings = load_settings(tmp_path / "cem.yml", home)
     con = connect(settings.warehouse, settings.extensions, "1GB", 2)
     try:
         yield Plant(con, settings, tmp_path)

@@ -15,26 +15,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from homes import new_home
 
 pytestmark = pytest.mark.xdist_group("ui")  # one UI for all
 
-CONFIG = """
-company: Test Shop
+DAILY = """
 schedule: {{cron: "* * * * *"}}
 notify: {{webhook: "http://127.0.0.1:{port}/"}}
-sources:
-  - name: shop
-    kind: files
-    folder: in
-    time_zone: UTC
-    tables:
-      - name: orders
-        files: orders.csv
-        key: id
-        entity: order
-        columns: {{order_id: id, person_id: person, ordered_at: at, amount: total}}
 """
+"""What the configuration of the shop gets besides."""
 
 ASSETS = """
 { assetNodes { assetKey { path } groupName description kinds
@@ -94,21 +82,16 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory):
+def ui(shop, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ui")
-    new_home(folder / "var")
+    home = shop.copy(folder)
     webhook = HTTPServer(("127.0.0.1", 0), Webhook)
     webhook.messages = []
     threading.Thread(target=webhook.serve_forever, daemon=True).start()
-    (folder / "in").mkdir()
-    (folder / "in" / "orders.csv").write_text(
-        "id,person,at,total\n" + "".join(f"{i},sara@example.com,2026-01-{i:02},{i}.5\n" for i in range(1, 29))
-    )
-    (folder / "cem.yml").write_text(CONFIG.format(port=webhook.server_port))
-    environment = {**os.environ, "CEM_HOME": str(folder / "var"), "CEM_CONFIG": str(folder / "cem.yml")}
+    with (folder / "cem.yml").open("a") as config:
+        config.write(DAILY.format(port=webhook.server_port))
+    environment = {**os.environ, "CEM_HOME": str(home), "CEM_CONFIG": str(folder / "cem.yml")}
     cem = str(Path(sys.executable).with_name("cem"))
-    first = subprocess.run([cem, "run"], env=environment, capture_output=True, text=True)
-    assert first.returncode == 0, first.stdout + first.stderr
     port = free_port()
     log = (folder / "ui.log").open("w")
     process = subprocess.Popen(
@@ -143,7 +126,7 @@ def test_assets_show_stage_grain_kinds_rows_and_checks(ui):
     assert set(order["kinds"]) == {"dbt", "duckdb"}
     for node in (raw, order):
         (latest,) = node["assetMaterializations"]
-        assert 28 in [entry.get("intValue") for entry in latest["metadataEntries"] if "row_count" in entry["label"]]
+        assert 59 in [entry.get("intValue") for entry in latest["metadataEntries"] if "row_count" in entry["label"]]
     statuses = {
         check["name"]: check["executionForLatestMaterialization"] for check in raw["assetChecksOrError"]["checks"]
     }
@@ -175,8 +158,9 @@ def test_the_daemon_runs_the_schedule_and_finds_nothing_new(ui):
 
 
 def test_a_failed_run_reaches_the_webhook_without_personal_data(ui):
-    lines = (ui.folder / "in" / "orders.csv").read_text().splitlines()
-    (ui.folder / "in" / "orders.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines))
+    orders = ui.folder / "in" / "orders_1.csv"
+    lines = orders.read_text().splitlines()
+    orders.write_text("\n".join(line.rsplit(",", 1)[0] for line in lines))
     (message, *_) = wait_for(lambda: ui.webhook.messages, 300, "the notification")
     assert "Test Shop" in message["subject"]
     assert "load_shop" in message["text"]

@@ -11,8 +11,6 @@ import math
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -22,6 +20,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
+import forked
 import pytest
 
 from orchestration.analytics.sentiment import ensure_schema
@@ -231,23 +230,17 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
         folder / "project",
         ignore=shutil.ignore_patterns("exposures.yml"),
     )
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("dbt")),
-            *("build", "--quiet", "--exclude-resource-type", "unit_test"),
-            *("--select", "+fct_ticket", "+int_customer_activity__spanned", "--indirect-selection", "cautious"),
-            *("--profiles-dir", ".", "--target-path", "../target", "--log-path", "../logs"),
-        ],
-        cwd=folder / "project",
-        env={
+    done = forked.dbt(
+        *("build", "--quiet", "--exclude-resource-type", "unit_test"),
+        *("--select", "+fct_ticket", "+int_customer_activity__spanned", "--indirect-selection", "cautious"),
+        *("--project-dir", str(folder / "project"), "--profiles-dir", str(folder / "project")),
+        *("--target-path", "../target", "--log-path", str(folder / "logs")),
+        environment={
             **os.environ,
             "CEM_DBT_MODELS": "../models",
             "CEM_DBT_MACROS": "../macros",
             "CEM_WAREHOUSE": str(folder / "warehouse.duckdb"),
         },
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return Company(waits, order_days, folder / "warehouse.duckdb")

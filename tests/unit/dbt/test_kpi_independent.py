@@ -9,14 +9,13 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import forked
 import pytest
 from kpi_recomputation import DAY, TABLES, Facts, Row, Rules, disagreements, recompute
 
@@ -367,24 +366,17 @@ class Warehouse:
 
     def build(self, command: str = "build") -> None:
         """Build all models and run their data tests; with the command `run`, only the models."""
-        dbt = Path(sys.executable).with_name("dbt")
-        done = subprocess.run(
-            [
-                str(dbt),
-                *(command, "--quiet"),
-                *(("--exclude-resource-type", "unit_test") if command == "build" else ()),
-                *("--profiles-dir", ".", "--target-path", "../target", "--log-path", "../logs"),
-            ],
-            cwd=self.folder / "project",
-            env={
+        done = forked.dbt(
+            *(command, "--quiet"),
+            *(("--exclude-resource-type", "unit_test") if command == "build" else ()),
+            *("--project-dir", str(self.folder / "project"), "--profiles-dir", str(self.folder / "project")),
+            *("--target-path", "../target", "--log-path", str(self.folder / "logs")),
+            environment={
                 **os.environ,
                 "CEM_DBT_MODELS": "../models",
                 "CEM_DBT_MACROS": "../macros",
                 "CEM_WAREHOUSE": str(self.path),
             },
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -419,9 +411,8 @@ def test_every_cell_agrees(warehouse: Warehouse, facts: Facts) -> None:
 
 
 def test_late_data_restates(warehouse: Warehouse, facts: Facts) -> None:
-    """An equal build restates nothing; a late answer restates the complete periods it belongs to, once."""
+    """A late answer restates the complete periods it belongs to, once; an equal build restates nothing more."""
     restated = "select * from marts.mart_kpi where restated_at is not null order by all"
-    warehouse.build("run")
     assert warehouse.rows(restated) == []
 
     before = {
@@ -444,7 +435,7 @@ def test_late_data_restates(warehouse: Warehouse, facts: Facts) -> None:
         answered_at=datetime(2024, 2, 29, 12),
     )
     warehouse.load(late)
-    warehouse.build()
+    warehouse.build("run")
     changed = warehouse.rows(restated)
     assert {row["metric"] for row in changed} == {"csat", "csat_mean"}
     assert all(row["period_start"] <= date(2024, 2, 29) <= row["period_end"] for row in changed)

@@ -230,7 +230,7 @@ change = st.tuples(st.sampled_from([f"{source}:{n}" for source in "st" for n in 
 history = st.lists(st.lists(change, min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples // 12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history)
 def test_any_history_keeps_its_promises(runs: list[list[tuple[str, dict[str, Any] | None]]]) -> None:
     registry = empty_registry(Limits(hub_max_records=4, hub_max_names=2))

@@ -48,7 +48,7 @@ VALUES: dict[str, tuple[str | None, ...]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def crowd() -> Iterator[Registry]:
     """Records whose values meet in every way that a comparison tells apart; no value is a hub for being in many."""
     registry = empty_registry(Limits(hub_max_records=RECORDS, hub_max_names=RECORDS))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import forked
 import yaml
 
 from orchestration.settings import Settings
@@ -134,23 +133,12 @@ def test_dbt_builds_the_generated_models_without_a_warning(
         "CEM_DBT_MACROS": os.path.relpath(settings.dbt_macros, PROJECT),
         "CEM_WAREHOUSE": str(settings.warehouse),
     }
-    command = [
-        str(Path(sys.executable).with_name("dbt")),
-        "--warn-error",
-        "build",
-        "--select",
-        "staging",
-        "intermediate.unioned",
-        "--indirect-selection",
-        "cautious",
-        "--profiles-dir",
-        ".",
-        "--target-path",
-        str(tmp_path / "target"),
-        "--log-path",
-        str(tmp_path / "logs"),
-    ]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    done = forked.dbt(
+        *("--warn-error", "build", "--select", "staging", "intermediate.unioned", "--indirect-selection", "cautious"),
+        *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+        *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")),
+        environment=environment,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
     with duckdb.connect(str(settings.warehouse)) as con:
