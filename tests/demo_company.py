@@ -87,7 +87,7 @@ def advance(home: Path, days: int) -> None:
 def first_run(folder: Path) -> Installation:
     """The installation after its first run."""
     (folder / "cem.yml").write_text(CONFIG)
-    result = cem(folder / "var", "run")
+    result = cem(new_home(folder / "var"), "run")
     assert result.returncode == 0, result.stdout + result.stderr
     return Installation(folder, result.stdout)
 

@@ -1,7 +1,7 @@
 """State folders for tests: the compiled suites that `make setup` left are there already.
 
 They hold nothing of a configuration or a place, and are made anew when a suite or the compiler changed. Without them
-every folder pays for Great Expectations once, which is tested where it is meant (`test_daily_run.py`).
+every folder pays for Great Expectations once, which is tested where it is meant (`test_verdict.py`).
 """
 
 from __future__ import annotations
