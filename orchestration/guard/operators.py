@@ -38,10 +38,11 @@ from orchestration.guard.results import (
 from orchestration.guard.schema import GONE, converts
 from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, literal, scalar
 from orchestration.guard.verdict import ACCEPTED_SHAPE, add_absent_columns, released
+from orchestration.settings import Table
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
-    from orchestration.settings import Settings, Table
+    from orchestration.settings import Settings
 
 SHOWN_ROWS = 20
 """Quarantined rows listed one by one; beyond that people look at the counts per rule."""
@@ -71,11 +72,15 @@ def find_table(settings: Settings, source: str, table: str) -> Table:
     Raises:
         GuardError: cem.yml has none.
     """
-    for candidate in settings.tables():
-        if (candidate.source, candidate.name) == (source, table):
-            return candidate
+    found = _configured(settings, source, table)
+    if found is not None:
+        return found
     known = ", ".join(sorted(f"{each.source}.{each.name}" for each in settings.tables()))
     raise GuardError(f"cem.yml has no table {source}.{table}; tables: {known}")
+
+
+def _configured(settings: Settings, source: str, table: str) -> Table | None:
+    return next((each for each in settings.tables() if (each.source, each.name) == (source, table)), None)
 
 
 def release(
@@ -101,11 +106,18 @@ def release(
         reason: Why.
 
     Raises:
-        GuardError: There is no such held load, it cannot be read, or nobody says who decides and why.
+        GuardError: There is no such held load, it cannot be read, its table is gone from cem.yml, or nobody says
+            who decides and why.
     """
-    found = find_table(settings, source, table)
     decision = Decision("release", by, reason)
-    load, held_for = _held(con, found, load_id)
+    load, held_for = _held(con, load_id, source, table)
+    found = _configured(settings, source, table)
+    if found is None:
+        raise GuardError(
+            f"cem.yml no longer has the table {source}.{table}, by whose rules load {load_id} would be released: "
+            "discard the load, or put the table back first"
+        )
+    load = replace(load, table=found)
     note = f"{held_for}; released by {by}: {reason}"
     if not columns_of(con, f"candidate_{source}", table):
         con.execute(
@@ -136,10 +148,10 @@ def discard(
 
     Args:
         con: The warehouse, open for writing and not in a transaction.
-        settings: The settings.
+        settings: The settings, as for a release.
         load_id: The held load.
         source: Its source.
-        table: Its table.
+        table: Its table, which cem.yml need not have any more.
         by: Who decided.
         reason: Why.
 
@@ -147,7 +159,7 @@ def discard(
         GuardError: There is no such held load, or nobody says who decides and why.
     """
     decision = Decision("discard", by, reason)
-    load, held_for = _held(con, find_table(settings, source, table), load_id)
+    load, held_for = _held(con, load_id, source, table)
     with transaction(con):
         con.execute(
             "update ops.loads set status = 'discarded', finished_at = ?, reason = ? "
@@ -313,21 +325,23 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _held(con: duckdb.DuckDBPyConnection, table: Table, load_id: str) -> tuple[Load, str]:
+def _held(con: duckdb.DuckDBPyConnection, load_id: str, source: str, table: str) -> tuple[Load, str]:
+    """A held load as booked, and why it is held. Of its table only the names are told: cem.yml may have it no more."""
     con.execute(HELD_STATE)
     row = con.execute(
         "select extracted, deduplicated, coalesce(reason, ''), started_at, state from ops.loads "
         "left join ops.held_state using (load_id, source, table_name) "
         "where status = 'held' and load_id = ? and source = ? and table_name = ?",
-        [load_id, table.source, table.name],
+        [load_id, source, table],
     ).fetchone()
     if row is None:
         waiting = ", ".join(f"{load.load_id} {load.source}.{load.table_name}" for load in held_loads(con))
-        raise GuardError(f"load {load_id} of {table.source}.{table.name} is not held; held: {waiting or 'none'}")
+        raise GuardError(f"load {load_id} of {source}.{table} is not held; held: {waiting or 'none'}")
+    bare = Table(source=source, name=table)
     load = Load(
-        table=table,
+        table=bare,
         load_id=load_id,
-        relation=candidate_name(table),
+        relation=candidate_name(bare),
         extracted=row[0],
         deduplicated=row[1],
         state=[(item[0], item[1], item[2]) for item in json.loads(row[4] or "[]")],

@@ -12,6 +12,7 @@ from orchestration.guard import (
     held_loads,
     is_blocked,
     list_quarantine,
+    pages,
     release,
     replay,
 )
@@ -68,8 +69,23 @@ def test_only_held_loads_can_be_decided_upon(shop: Shop, decide: object):
     hold_half(shop)
     with pytest.raises(GuardError, match=r"load load0001 of shop\.orders is not held; held: load0002 shop\.orders"):
         decide(shop.con, shop.settings, "load0001", "shop", "orders", "Ada", "?")
-    with pytest.raises(GuardError, match=r"cem\.yml has no table shop\.invoices; tables: shop\.orders, shop\.people"):
+    with pytest.raises(GuardError, match=r"load load0002 of shop\.invoices is not held; held: load0002 shop\.orders"):
         decide(shop.con, shop.settings, "load0002", "shop", "invoices", "Ada", "?")
+
+
+def test_a_load_of_a_table_that_left_the_configuration_can_be_discarded(shop: Shop):
+    load_id = hold_half(shop)
+    source = shop.settings.sources[0]
+    fewer = source.model_copy(update={"tables": (shop.table("people"),)})
+    settings = shop.settings.model_copy(update={"sources": (fewer,)})
+    with pytest.raises(GuardError, match=r"no longer has the table shop\.orders.*: discard the load, or put"):
+        release(shop.con, settings, load_id, "shop", "orders", "Ada", "?")
+    assert is_blocked(shop.con)
+    discard(shop.con, settings, load_id, "shop", "orders", "Ada", "we no longer read orders")
+    pages.write_decision(shop.con, settings, "shop", "orders", None)
+    assert not is_blocked(shop.con)
+    assert not shop.exists(schema="candidate_shop")
+    assert shop.status(load_id)[1].endswith("; discarded by Ada: we no longer read orders")
 
 
 def test_a_candidate_of_another_load_is_not_released(shop: Shop):
