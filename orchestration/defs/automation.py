@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.defs.run import end_lost_runs
+from orchestration.defs.run import end_lost_runs, failure_lines
 from orchestration.notification import notify
 from orchestration.settings import Settings
 
@@ -35,14 +35,12 @@ def build_failure_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Sends each failed run to the webhook and mail address of the settings.",
     )
     def notify_on_failure(context: dg.RunFailureSensorContext) -> None:
-        steps = [
-            f"{event.step_key}: {error.message.strip() if (error := event.step_failure_data.error) else 'failed'}"
-            for event in context.get_step_failure_events()
-        ]
+        run = context.dagster_run
+        reasons = failure_lines(context.get_step_failure_events()) or (context.failure_event.message or "no step ran",)
         notify(
             settings.notify,
-            subject=f"{settings.company}: run {context.dagster_run.job_name} failed",
-            text="\n".join([f"Run {context.dagster_run.run_id} failed.", *steps, "The last published marts stay up."]),
+            subject=f"{settings.company}: run {run.job_name} failed",
+            text="\n".join([f"Run {run.run_id} failed.", *reasons, "The last published marts stay up."]),
         )
 
     return notify_on_failure

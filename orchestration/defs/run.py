@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestration.defs.load import load_space
 from orchestration.defs.transform import build_space
+from orchestration.processes import is_running, process_name
 from orchestration.settings import Settings
 from orchestration.sources.errors import SourceError
 from orchestration.space import is_disk_full, is_given_up, require_space
-from orchestration.warehouse import explained, is_alive, make_room, run_lock, writing
+from orchestration.warehouse import explained, make_room, run_lock, writing
 
 INSTANCE = """\
 # Written by `cem`. One run at a time: DuckDB has one writer.
@@ -49,7 +50,8 @@ FULL_BELOW = 2**24
 given some megabytes back by the time that one looks."""
 
 PROCESS_TAG = "cem/process"
-"""Tag of runs from the command line: the process they live in. Dagster watches only the runs it launched itself."""
+"""Tag of runs from the command line: the name of the process they live in, in older ones its number alone. Dagster
+watches only the runs it launched itself."""
 
 
 @dataclass(frozen=True)
@@ -131,27 +133,28 @@ def _run_daily(settings: Settings) -> RunOutcome:
     from orchestration.definitions import build_defs
 
     with instance(settings) as found:
-        end_lost_runs(found)
+        end_lost_runs(found, is_alone=True)
         result = (
             build_defs(settings)
             .resolve_job_def("daily")
             .execute_in_process(
                 instance=found,
                 raise_on_error=False,
-                tags={PROCESS_TAG: str(os.getpid())},
+                tags={PROCESS_TAG: process_name(os.getpid())},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         )
-        failures = [
-            f"{event.step_key}: {_reason(event.step_failure_data)}" for event in result.get_step_failure_events()
-        ]
-        return RunOutcome(result.run_id, result.success, tuple(failures))
+        return RunOutcome(result.run_id, result.success, failure_lines(result.get_step_failure_events()))
 
 
-def end_lost_runs(found: dg.DagsterInstance) -> list[str]:
+def end_lost_runs(found: dg.DagsterInstance, *, is_alone: bool = False) -> list[str]:
     """Mark runs from the command line whose process is gone as failed.
 
     A killed process cannot say that its run ended, and with one run at a time the queue would wait for it forever.
+
+    Args:
+        found: The instance.
+        is_alone: Whether the caller holds the lock that runs from the command line hold: then all others are gone.
 
     Returns:
         The ids of the runs.
@@ -165,11 +168,21 @@ def end_lost_runs(found: dg.DagsterInstance) -> list[str]:
     lost = [
         run
         for run in found.get_runs(dg.RunsFilter(statuses=under_way))
-        if PROCESS_TAG in run.tags and not is_alive(int(run.tags[PROCESS_TAG]))
+        if _is_of_command_line(run) and (is_alone or not is_running(run.tags[PROCESS_TAG]))
     ]
     for run in lost:
         found.report_run_failed(run, "The process of this run is gone; nothing is lost, run it again.")
     return [run.run_id for run in lost]
+
+
+def _is_of_command_line(run: dg.DagsterRun) -> bool:
+    # The UI copies the tags of a run when it executes it again, but then it knows where it launches it.
+    return PROCESS_TAG in run.tags and run.remote_job_origin is None
+
+
+def failure_lines(failed: Iterable[dg.DagsterEvent]) -> tuple[str, ...]:
+    """One line for each failed step: its name, and what an operator should know of its error."""
+    return tuple(f"{event.step_key}: {_reason(event.step_failure_data)}" for event in failed)
 
 
 def _reason(failure: StepFailureData) -> str:
