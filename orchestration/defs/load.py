@@ -113,11 +113,7 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
 
 
 def load_space(con: duckdb.DuckDBPyConnection, settings: Settings, source: Source) -> int:
-    """Bytes of disk that the next load of a source may take.
-
-    Raises:
-        SourceError: Its files are not there.
-    """
+    """Bytes of disk that the next load of a source may take."""
     return LOAD_SPACE_FACTOR * bytes_to_read(con, settings, source) + LOAD_SPACE_MARGIN
 
 

@@ -40,7 +40,7 @@ from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, UNEVEN_SIG
 from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
 from orchestration.sources.mapping import column_text
 from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
-from orchestration.sources.text_files import SourceFile, find_files, unpacked, with_even_lines
+from orchestration.sources.text_files import SourceFile, find_files, readable, unpacked, with_even_lines
 from orchestration.sources.values import identifier, iso_ordered, literal, normalised, sortable
 from orchestration.warehouse import utc_now
 
@@ -240,13 +240,15 @@ def _files_plan(
 
 
 def _file_part(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, copies: Path) -> Part | None:
-    path = unpacked(table, file, copies)
-    relation = file_relation(con, table, file, path)
+    with readable(table, file.label):
+        path = unpacked(table, file, copies)
+        relation = file_relation(con, table, file, path)
     if relation is None:
         return None
 
     def even() -> Relation | None:
-        return file_relation(con, table, file, with_even_lines(path, copies))
+        with readable(table, file.label):
+            return file_relation(con, table, file, with_even_lines(path, copies))
 
     return Part(relation, partial(reading_error, table, file, path), even if table.format == "csv" else None)
 

@@ -8,15 +8,18 @@ Archives are unpacked here and not by the engine, which takes the half of a cut-
 from __future__ import annotations
 
 import codecs
+import errno
 import fnmatch
 import gzip
 import hashlib
 import logging
+import lzma
 import re
 import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,12 +27,19 @@ from typing import IO
 from orchestration.settings import Source, Table
 from orchestration.sources.errors import SourceError
 from orchestration.sources.reading import named
+from orchestration.space import is_disk_full
 
 log = logging.getLogger("cem.sources")
 
 CHUNK = 1 << 20
 
 UTF8 = frozenset({"utf-8", "utf-8-sig", "ascii"})
+
+ENCRYPTED = 0x1
+"""Flag of a member of a .zip file that needs a password."""
+
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What unpacking says of a file that is not whole."""
 
 BROKEN_BYTE = "\ufdd0"
 """Stands before each byte of a text that is not UTF-8, written as `\\xE9`: a character that no text holds."""
@@ -66,7 +76,7 @@ def find_files(source: Source, table: Table) -> list[SourceFile]:
     """The files of a table, in the order of their labels; none only when the table is optional.
 
     Raises:
-        SourceError: A pattern finds nothing, or an archive is broken.
+        SourceError: A pattern finds nothing, or a file or archive cannot be read.
     """
     found: dict[str, SourceFile] = {}
     options = _options_fingerprint(table)
@@ -84,15 +94,20 @@ def find_files(source: Source, table: Table) -> list[SourceFile]:
 
 def _matching(source: Source, table: Table, pattern: str, options: str) -> Iterator[SourceFile]:
     outer, inner = _split_archive(pattern)
-    for path in _glob(source.folder, outer):
-        stat = path.stat()
-        fingerprint = f"{stat.st_size}:{stat.st_mtime_ns}:{options}"
+    with readable(table, outer):
+        paths = _glob(source.folder, outer)
+    for path in paths:
         is_inside = path.is_relative_to(source.folder)
         label = path.relative_to(source.folder).as_posix() if is_inside else str(path)
+        with readable(table, label):
+            stat = path.stat()
+        fingerprint = f"{stat.st_size}:{stat.st_mtime_ns}:{options}"
         if path.suffix.lower() != ".zip":
             yield SourceFile(label, path, None, fingerprint)
             continue
-        for member in _members(table, path, inner):
+        with readable(table, label):
+            members = _members(path, inner)
+        for member in members:
             yield SourceFile(f"{label}/{member}", path, member, fingerprint)
 
 
@@ -109,12 +124,12 @@ def _glob(folder: Path, pattern: str) -> list[Path]:
     return sorted(found for found in folder.glob(pattern) if found.is_file())
 
 
-def _members(table: Table, path: Path, pattern: str | None) -> list[str]:
+def _members(path: Path, pattern: str | None) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    except zipfile.BadZipFile as error:
-        raise _broken(table, path.name) from error
+    except ValueError as error:  # a place or a name that cannot be
+        raise zipfile.BadZipFile(str(error)) from error
     own = [name for name in names if not name.startswith("__MACOSX/")]
     return sorted(own if pattern is None else fnmatch.filter(own, pattern))
 
@@ -148,32 +163,67 @@ def unpacked(table: Table, file: SourceFile, folder: Path) -> Path:
         folder: Takes the copy where one is needed.
 
     Raises:
-        SourceError: The archive is broken or cut off, or the text is not in the declared encoding.
+        SourceError: The file cannot be read or unpacked, or the text is not in the declared encoding.
+        OSError: The disk is full.
     """
     is_packed = file.member is not None or file.path.suffix.lower() == ".gz"
     is_text = table.format in {"csv", "jsonl"}
-    if not is_packed and not (is_text and _needs_recoding(table, file)):
+    with readable(table, file.label):
+        is_ready = not is_packed and not (is_text and _needs_recoding(table, file))
+    if is_ready:
         return file.path
     # The name of the copy says nothing: two files in two folders may have the same name.
     suffix = Path(file.name.removesuffix(".gz")).suffix
     copy = folder / f"{hashlib.sha256(file.label.encode()).hexdigest()[:16]}{suffix}"
-    try:
-        with _opened(file) as packed, copy.open("wb") as target:
-            if is_text:
-                _recode(table, file, packed, target)
-            else:
-                shutil.copyfileobj(packed, target, CHUNK)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise _broken(table, file.label) from error
+    with readable(table, file.label), _opened(table, file) as packed, copy.open("wb") as target:
+        if is_text:
+            _recode(table, file, packed, target)
+        else:
+            shutil.copyfileobj(packed, target, CHUNK)
     return copy
 
 
-def _opened(file: SourceFile) -> IO[bytes]:
-    if file.member is not None:
+def _opened(table: Table, file: SourceFile) -> IO[bytes]:
+    if file.member is None:
+        return gzip.open(file.path) if file.path.suffix.lower() == ".gz" else file.path.open("rb")  # type: ignore[return-value]
+    try:
         archive = zipfile.ZipFile(file.path)
-        member = archive.open(file.member)
-        return gzip.open(member) if file.member.endswith(".gz") else member  # type: ignore[return-value]
-    return gzip.open(file.path) if file.path.suffix.lower() == ".gz" else file.path.open("rb")  # type: ignore[return-value]
+        info = archive.getinfo(file.member)
+        if info.flag_bits & ENCRYPTED:
+            raise SourceError(f"{named(table)}: {file.label} is protected by a password; deliver it without one")
+        member = archive.open(info)
+    except (KeyError, ValueError) as error:  # a name that is gone, a place that cannot be
+        raise zipfile.BadZipFile(str(error)) from error
+    return gzip.open(member) if file.member.endswith(".gz") else member  # type: ignore[return-value]
+
+
+@contextmanager
+def readable(table: Table, name: str) -> Iterator[None]:
+    """Say of a file that cannot be read which it is, and what to do.
+
+    Args:
+        table: The table it belongs to.
+        name: The file as errors call it.
+
+    Raises:
+        SourceError: The file is damaged, packed in a way that nobody here reads, gone, or not to be read.
+        OSError: The disk is full, which no file is at fault for.
+    """
+    try:
+        yield
+    except _DAMAGED as error:
+        raise _broken(table, name) from error
+    except NotImplementedError as error:
+        raise SourceError(
+            f"{named(table)}: {name} is packed in a way that is not read here ({error}); deliver a plain .zip or .gz"
+        ) from error
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        # Without a number it is from gzip or bzip2; a place before the beginning of a file is said by damaged archives.
+        if error.errno in (None, errno.EINVAL):
+            raise _broken(table, name) from error
+        raise _unreadable(table, name, error) from error
 
 
 def _broken(table: Table, name: str) -> SourceError:
@@ -181,6 +231,16 @@ def _broken(table: Table, name: str) -> SourceError:
         f"{named(table)}: {name} is broken or cut off; it may still be on its way: deliver it again",
         is_transient=True,
     )
+
+
+def _unreadable(table: Table, name: str, error: OSError) -> SourceError:
+    if isinstance(error, FileNotFoundError):
+        text = "went away while it was being read; deliver it again"
+    elif isinstance(error, PermissionError):
+        text = "may not be read by the user that runs this; give that user the right to"
+    else:
+        text = f"cannot be read: {error.strerror}; look at the disk or share it is on"
+    return SourceError(f"{named(table)}: {name} {text}", is_transient=not isinstance(error, PermissionError))
 
 
 def _codec(table: Table) -> str:
@@ -329,7 +389,8 @@ def _undecodable(table: Table, file: SourceFile, offset: int) -> SourceError:
 
 def encoding_error(table: Table, file: SourceFile, path: Path) -> SourceError | None:
     """What is wrong with the encoding of a file that could not be read, if that is what is wrong."""
-    offset = undecodable_offset(path)
+    with readable(table, file.label):
+        offset = undecodable_offset(path)
     return None if offset is None else _undecodable(table, file, offset)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import io
+import os
 import zipfile
 from collections.abc import Callable
 from datetime import datetime
@@ -18,6 +21,8 @@ from orchestration.sources.errors import SourceError
 from orchestration.sources.extract import Extracted, extract_table
 from orchestration.sources.mapping import mapped_select
 from orchestration.sources.reading import without_secrets
+from orchestration.sources.text_files import readable
+from orchestration.sources.volume import bytes_to_read
 
 WriteConfig = Callable[[str], Settings]
 
@@ -382,6 +387,20 @@ def test_parts_of_a_key_cannot_run_into_each_other(shop: Shop) -> None:
 # What is refused
 
 
+def zipped(flags: int = 0, method: int = 8, place: int = 0) -> bytes:
+    """An archive with a member whose data is damaged, or that says of itself what no archive of Python's can be."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("a.csv"), "id\n1\n2\n")  # which says no time, as names of tests must stay
+    content = bytearray(packed.getvalue())
+    end = content.rindex(b"PK\5\6")
+    directory = content.index(b"PK\1\2")
+    content[directory + 8], content[directory + 10] = flags, method
+    content[end + 16] += place
+    content[directory - 3] ^= 0xFF
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -398,6 +417,10 @@ def test_parts_of_a_key_cannot_run_into_each_other(shop: Shop) -> None:
         ("a.csv.gz", gzip.compress(b"id\n" + b"1\n" * 9999, mtime=0)[:-12], "a.csv.gz is broken or cut off"),
         ("a.csv.gz", b"id\n1\n", "a.csv.gz is broken or cut off"),
         ("a.zip", b"PK", "a.zip is broken or cut off"),
+        ("a.zip", zipped(), "a.zip/a.csv is broken or cut off"),
+        ("a.zip", zipped(flags=0x1), "a.zip/a.csv is protected by a password; deliver it without one"),
+        ("a.zip", zipped(method=9), "a.zip/a.csv is packed in a way that is not read here"),
+        ("a.zip", zipped(place=99), "a.zip/a.csv is broken or cut off"),
         ("a.jsonl", b'{"id": 1}\n{"id": ', "a.jsonl, line 2: the file is cut off"),
         ("a.jsonl", b'{"id": 1}\nid=2\n', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", b'{"id": "\xc7"}\n', "a.jsonl is not utf-8 at byte 8"),
@@ -417,6 +440,44 @@ def test_a_file_that_is_not_as_declared_is_refused_by_name(shop: Shop, name: str
     assert str(caught.value).startswith("shop.things: ")
     assert told in str(caught.value)
     assert shop.con.execute("from duckdb_tables() where schema_name = 'candidate_shop'").fetchall() == []
+
+
+def test_a_file_that_cannot_be_read_is_refused_by_name(shop: Shop) -> None:
+    (shop.folder / "a.csv").symlink_to("/proc/self/mem")  # a plain file by its kind, whose first byte nobody can read
+    shop.declare("a.csv", "key: id")
+
+    with pytest.raises(SourceError, match=r"shop\.things: a\.csv cannot be read: Input/output error; look at the disk"):
+        shop.extract()
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "is_transient"),
+    [(errno.EACCES, "may not be read by the user", False), (errno.ENOENT, "went away while", True)],
+)
+def test_what_keeps_a_file_from_being_read_is_told(shop: Shop, number: int, told: str, is_transient: bool) -> None:
+    shop.declare("a.csv", "key: id")
+
+    with pytest.raises(SourceError, match=f"shop\\.things: a\\.csv {told}") as caught, readable(shop.table, "a.csv"):
+        raise OSError(number, os.strerror(number))
+
+    assert caught.value.is_transient == is_transient
+
+
+def test_a_full_disk_is_not_put_down_to_the_file(shop: Shop) -> None:
+    shop.declare("a.csv", "key: id")
+
+    with pytest.raises(OSError, match="No space left"), readable(shop.table, "a.csv"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_broken_file_takes_no_room_and_keeps_no_other_table_waiting(shop: Shop) -> None:
+    shop.write("a.zip", b"PK")
+    shop.write("b.csv", "id\n1\n")
+    shop.declare("a.zip", "key: id")
+    other = shop.table.model_copy(update={"name": "others", "files": ("b.csv",)})
+    source = shop.settings.sources[0].model_copy(update={"tables": (shop.table, other)})
+
+    assert bytes_to_read(shop.con, shop.settings, source) == 5
 
 
 @pytest.mark.parametrize(
