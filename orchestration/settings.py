@@ -11,14 +11,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union, get_args, get_origin
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from orchestration.located_yaml import LocatedDict, LocatedList, Place, Problem, SecretText, read
 from orchestration.sources.api_conformity import api_source_problems, api_table_problems
@@ -78,9 +88,22 @@ def _currency(code: str) -> str:
 
 
 def _cron(text: str) -> str:
-    if not re.fullmatch(r"[-\d*,/]+( [-\w*,/]+){4}", text):
-        raise ValueError("allowed: five fields, minute hour day month weekday, such as '0 3 * * *'")
+    from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # only a written cron needs it
+
+    hint = "allowed: five fields, minute (0-59) hour (0-23) day (1-31) month (1-12) weekday (0-7), such as '0 3 * * *'"
+    if not _CRON.fullmatch(text):
+        raise ValueError(hint)
+    days_of_all_weeks = " ".join([*text.split()[:4], "*"])  # with a weekday, a day that never comes would not show
+    try:
+        croniter(text)
+        croniter(days_of_all_weeks).get_next()
+    except CroniterError:
+        raise ValueError(f"there is no such time; {hint}") from None
     return text
+
+
+_CRON = re.compile(r"([-\d*,/]+ ){2}[-\dL*,/]+( [-\dA-Za-z*,/]+){2}")
+"""The signs of a cron: numbers, names of months and weekdays, L for the last day of a month."""
 
 
 def _as_of(value: object) -> str | date:
@@ -240,7 +263,7 @@ class Identity(Part):
         hub_max_names: … and so is one shared by more distinct names; a family has fewer.
         link_probability: Pairs of records at least so probably one human are linked. Of the pairs near it one in so
             many is wrong; of all, far fewer.
-        review_probability: Pairs at least so probable, but not linked, wait for a person's look.
+        review_probability: Pairs at least so probable, but not linked, wait for a person's look. Not above the other.
         max_customer_records: A group of more records is taken apart along its weakest ties; nobody has as many.
         survivorship: Which of several values of a customer survives.
         trusted_sources: Sources for the strategy `source_priority`, most trusted first; others come after them.
@@ -292,6 +315,18 @@ class Identity(Part):
         "team",
         "webmaster",
     )
+
+    @field_validator("review_probability")
+    @classmethod
+    def _review_below_links(cls, review: float, info: ValidationInfo) -> float:
+        """What is doubtful is looked for first: a pair below the review would not be linked, however probable."""
+        link = info.data.get("link_probability")
+        if link is not None and review > link:
+            raise ValueError(
+                f"{review} is above identity.link_probability ({link}), and pairs between the two would be forgotten; "
+                f"allowed: up to {link}"
+            )
+        return review
 
 
 class Clv(Part):
@@ -918,6 +953,7 @@ def _source_problems(document: LocatedDict) -> Iterator[Problem]:
     if document.get("sources") == []:
         yield Problem(document.places["sources"], "sources", "must have at least one source")
     yield from _duplicates(sources, "sources")
+    yield from _trust_problems(document.get("identity"), names)
     for source in sources:
         field = f"sources.{source.get('name', '?')}"
         tables = list(_dicts(source.get("tables")))
@@ -930,6 +966,18 @@ def _source_problems(document: LocatedDict) -> Iterator[Problem]:
             yield from _table_problems(source, table, path)
             for mapping in _dicts(table.get("entities")):
                 yield from mapping_problems(mapping, f"{path}.entities.{mapping.get('entity', '?')}", names)
+
+
+def _trust_problems(identity: object, sources: Collection[str]) -> Iterator[Problem]:
+    """Trusted sources that there are not."""
+    if not isinstance(identity, LocatedDict) or "trusted_sources" not in identity:
+        return
+    trusted = identity["trusted_sources"]
+    places = trusted.places if isinstance(trusted, LocatedList) else [identity.places["trusted_sources"]]
+    for name, place in zip(_listed(trusted), places, strict=False):
+        if name not in sources:
+            text = f"unknown source {_shown(name)}; {allowed_names(str(name), sorted(sources))}"
+            yield Problem(place, "identity.trusted_sources", text)
 
 
 def _duplicates(items: list[LocatedDict], field: str) -> Iterator[Problem]:

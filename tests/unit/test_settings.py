@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import pytest
 
+from orchestration.defs.automation import build_schedule
 from orchestration.settings import Settings, SettingsError, load_settings, place_of
 
 SHOP = """
@@ -131,6 +132,65 @@ def test_a_wrong_column_mapping_is_explained(tmp_path: Path, mapping: str, told:
 )
 def test_a_wrong_table_is_explained(tmp_path: Path, before: str, after: str, told: str) -> None:
     assert any(told in line for line in refusal(tmp_path, SHOP.replace(before, after)))
+
+
+@pytest.mark.parametrize(
+    "cron", ["0 3 * * *", "*/15 0-6,22 * * mon-fri", "30 2 1 jan,JUL 7", "0 3 L * *", "5 4 29 2 *"]
+)
+def test_times_of_the_schedule_are_those_that_dagster_keeps(write_config: Callable[[str], Settings], cron: str) -> None:
+    settings = write_config(SHOP.replace("company: Shop", f"schedule: {{cron: '{cron}'}}"))
+
+    assert build_schedule(settings).cron_schedule == cron
+
+
+@pytest.mark.parametrize(
+    ("cron", "told"),
+    [
+        ("0 25 * * *", "there is no such time"),
+        ("60 3 * * *", "there is no such time"),
+        ("0 3 * 13 *", "there is no such time"),
+        ("0 3 * * 8", "there is no such time"),
+        ("0 3 * * fry", "there is no such time"),
+        ("0 0 31 4 *", "there is no such time"),
+        ("0 0 30 2 mon", "there is no such time"),
+        ("*/0 3 * * *", "there is no such time"),
+        ("0 3 1W * *", "allowed: five fields"),
+        ("0 3 * *", "allowed: five fields"),
+        ("3:00", "allowed: five fields"),
+    ],
+)
+def test_a_time_that_never_comes_is_refused(tmp_path: Path, cron: str, told: str) -> None:
+    (line,) = refusal(tmp_path, SHOP.replace("company: Shop", f"schedule:\n      cron: '{cron}'"))
+
+    assert line.startswith("3: schedule.cron: ")
+    assert told in line and "hour (0-23)" in line
+
+
+def test_what_is_looked_at_may_not_be_above_what_is_linked(tmp_path: Path) -> None:
+    limits = "identity:\n      review_probability: 0.995\n      link_probability: 0.99"
+
+    (line,) = refusal(tmp_path, SHOP.replace("company: Shop", limits))
+
+    assert line.startswith("3: identity.review_probability: 0.995 is above identity.link_probability (0.99)")
+
+
+def test_pairs_may_be_linked_or_forgotten_without_review(write_config: Callable[[str], Settings]) -> None:
+    limits = "identity: {link_probability: 0.9, review_probability: 0.9}"
+
+    assert write_config(SHOP.replace("company: Shop", limits)).identity.review_probability == 0.9
+
+
+@pytest.mark.parametrize("trusted", ["[shop, shpo]", "shpo"])
+def test_a_trusted_source_that_there_is_not_is_named(tmp_path: Path, trusted: str) -> None:
+    (line,) = refusal(tmp_path, SHOP.replace("company: Shop", f"identity:\n      trusted_sources: {trusted}"))
+
+    assert line == "3: identity.trusted_sources: unknown source 'shpo'; did you mean shop? allowed: shop"
+
+
+def test_sources_of_the_demo_may_be_trusted(write_config: Callable[[str], Settings]) -> None:
+    settings = write_config("identity: {trusted_sources: [demo_crm]}\nsources: [{name: demo, kind: demo}]")
+
+    assert settings.identity.trusted_sources == ("demo_crm",)
 
 
 def test_names_given_twice_are_refused(tmp_path: Path) -> None:
