@@ -27,7 +27,8 @@ from orchestration.guard.promotion import (
     transaction,
 )
 from orchestration.guard.results import Decision, GuardError, Verdict
-from orchestration.guard.sql import as_sent, columns_of, identifier, literal, scalar
+from orchestration.guard.sql import as_sent, columns_of, identifier, literal, qualified, scalar
+from orchestration.sources.keys import clamp_cursors, cursor, cursor_text, is_named_by, is_versioned_by, key_text
 from orchestration.warehouse import new_load_id, utc_now
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ def replay(
         keys: Only rows of these record keys; None: all.
         rule: Only rows that broke this rule (its id); None: all.
         by: Who asked for it.
-        changes: Values to replace first, by column as sent. The quarantined row keeps what the source sent,
-            and the source's own row stays known, so that the next load does not undo the change.
+        changes: Values to replace first, by column as sent. A row gets the key and the cursor that it would have had
+            with them. The quarantined row keeps what the source sent, and the source's own row stays known, so that
+            the next load does not undo the change.
         reason: Why; by default which rows were picked.
 
     Raises:
-        GuardError: There is no such table or column, or no row to replay.
+        GuardError: There is no such table or column, no row to replay, or a row would get the key of a record that
+            is promoted.
     """
     found = find_table(settings, source, table)
     now = utc_now()
@@ -128,17 +131,23 @@ def _bring_back(
     # A JSON patch drops what is set to NULL; that makes no difference, as absent reads as NULL.
     patch = literal(json.dumps(dict(changes)))
     values = [f"cast(sent[{literal(name)}] as {kind}) as {identifier(name)}" for name, kind in as_sent(columns).items()]
-    moment = literal(utc_now().isoformat(sep=" "))
+    now = utc_now()
+    moment = literal(now.isoformat(sep=" "))
+    is_renamed = any(is_named_by(table, column) for column in changes)
+    is_another_version = any(is_versioned_by(table, column) for column in changes)
+    renewed = [f"{key_text(table)} as _key"] if is_renamed else []
+    renewed += [f"{cursor(table, cursor_text(table))} as _cursor"] if is_another_version else []
+    replaced = f"replace ({', '.join(renewed)})" if renewed else ""
     try:
         con.execute(
             f"create or replace temp table {REPLAYED} as with patched as (select rowid as {ORIGIN}, row_hash, "
             f'cast(json_merge_patch("row", {patch}::json) as map(varchar, varchar)) as sent '
-            f"from quarantine.rows where {condition}) "
-            f"select {', '.join(values)}, {ORIGIN}, "
+            f"from quarantine.rows where {condition}), "
+            f"typed as (select {', '.join(values)}, {ORIGIN}, "
             "sent['_key'] as _key, row_hash as _row_hash, sent['_cursor'] as _cursor, "
             "sent['_source_file'] as _source_file, cast(sent['_source_row'] as bigint) as _source_row, "
             f"{literal(load_id)} as _load_id, {moment}::timestamp as _loaded_at, "
-            "null::timestamp as _deleted_at from patched",
+            f"null::timestamp as _deleted_at from patched) select * {replaced} from typed",
             parameters,
         )
     except duckdb.ConversionException:
@@ -150,7 +159,27 @@ def _bring_back(
     count = scalar(con, f"select count(*) from {REPLAYED}")
     if not count:
         raise _nothing_to_replay(table)
+    if is_another_version:
+        clamp_cursors(con, table, REPLAYED, now)
+    if is_renamed:
+        _refuse_taken_keys(con, table)
     return count
+
+
+def _refuse_taken_keys(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Let no mended row replace a record that it was not about before."""
+    taken = scalar(
+        con,
+        f"select count(*) from {REPLAYED} as sent "
+        f"inner join {qualified(f'raw_{table.source}', table.name)} as raw on sent._key = raw._key "
+        f"inner join quarantine.rows as bad on bad.rowid = sent.{ORIGIN} "
+        "where raw._deleted_at is null and (bad.\"row\" ->> '_key') is distinct from sent._key",
+    )
+    if taken:
+        raise GuardError(
+            f"{table.source}.{table.name}: {taken:,} rows would get the key of a record that is promoted already; "
+            "nothing was changed. Give them keys of their own, or have the source correct that record"
+        )
 
 
 def _nothing_to_replay(table: Table) -> GuardError:

@@ -1,7 +1,7 @@
 """Extraction: what a source has that the warehouse does not, as a candidate for the guard.
 
-Belongs here: keys, hashes, versions, deletions, and the state that makes the next read shorter. Does not
-belong here: how a kind of source is read (`files.py`, `databases.py`, `api.py`, `inline.py`), verdicts (`guard/`).
+Belongs here: hashes, versions, deletions, and the state that makes the next read shorter. Does not belong here: how
+a kind of source is read (`files.py`, `databases.py`, `api.py`, `inline.py`), keys (`keys.py`), verdicts (`guard/`).
 
     source ─ Relation ─→ candidate_<source>.<table> ─ less what is known ─→ what the guard judges
 
@@ -16,10 +16,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -38,10 +37,10 @@ from orchestration.sources.errors import SourceError
 from orchestration.sources.expressions import Use, used_columns
 from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, UNEVEN_SIGN, file_relation, reading_error
 from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
-from orchestration.sources.mapping import column_text
+from orchestration.sources.keys import clamp_cursors, cursor, cursor_text, key_text
 from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
 from orchestration.sources.text_files import SourceFile, find_files, readable, unpacked, with_even_lines
-from orchestration.sources.values import identifier, iso_ordered, literal, normalised, sortable
+from orchestration.sources.values import identifier, literal
 from orchestration.warehouse import utc_now
 
 GONE = "gone"
@@ -313,7 +312,7 @@ class _Candidate:
             self._read(part)
         read = self._count()
         state = [*plan.state, *self._cursor_entry(plan)]
-        ahead = self._clamp_cursors()
+        ahead = clamp_cursors(self._con, self._table, self._name, self._loaded_at)
         unchanged, gone = self._find_gone(plan, read)
         self._find_dropped(plan)
         if self._table.deleted is not None:
@@ -421,12 +420,12 @@ class _Candidate:
         names = ", ".join(f"sent.{identifier(name)}" for name in relation.columns)
         file = "null::varchar" if relation.file is None else literal(relation.file)
         self._con.execute(
-            f"insert into {self._name} by name select {names}, {self._key(relation)} as _key, "
-            f"{_row_hash(relation)} as _row_hash, {self._cursor()} as _cursor, {file} as _source_file, "
-            f"sent._source_row, {literal(self._load_id)} as _load_id, "
+            f"insert into {self._name} by name select {names}, {key_text(self._table, relation.file)} as _key, "
+            f"{_row_hash(relation)} as _row_hash, {cursor(self._table, 'sent._cursor_text')} as _cursor, "
+            f"{file} as _source_file, sent._source_row, {literal(self._load_id)} as _load_id, "
             f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp as _loaded_at "
             # The text of the cursor is a column of its own because it is looked at many times.
-            f"from (select *, {self._cursor_text()} as _cursor_text from ({sql})) as sent"
+            f"from (select *, {cursor_text(self._table)} as _cursor_text from ({sql})) as sent"
         )
 
     def _read_tolerantly(self, relation: Relation, refusal: SourceError) -> None:
@@ -454,30 +453,6 @@ class _Candidate:
             f"from (select csv_line, line from {REJECTS} group by all)"
         )
 
-    def _key(self, relation: Relation) -> str:
-        """The key as text; NULL when a part of it is missing."""
-        if not self._table.key:
-            return f"{literal(f'{relation.file}#')} || sent._source_row"
-        parts = [normalised(self._text(column)) for column in self._table.key]
-        if len(parts) == 1:
-            return parts[0]
-        # A separator within a part would make two keys one.
-        escaped = [f"replace(replace({part}, '\\', '\\\\'), '|', '\\|')" for part in parts]
-        return " || '|' || ".join(escaped)
-
-    def _cursor(self) -> str:
-        if self._table.cursor is None:
-            return "null::varchar"
-        return sortable("sent._cursor_text")
-
-    def _cursor_text(self) -> str:
-        if self._table.cursor is None:
-            return "null::varchar"
-        return iso_ordered(normalised(self._text(self._table.cursor)), self._table.date_order)
-
-    def _text(self, column: str) -> str:
-        return column_text(self._table, column)
-
     def _cursor_entry(self, plan: Plan) -> list[StateEntry]:
         if self._table.cursor is None or not self._table.is_incremental:
             return []
@@ -489,29 +464,13 @@ class _Candidate:
             return []
         return [StateEntry("cursor", self._table.cursor, cursor_state(row[0], self._loaded_at))]
 
-    def _clamp_cursors(self) -> int:
-        """Let a cursor from the future count as now: it would hide every later change of its record.
-
-        Local times are compared with the local clock, those with an offset at most by that much too late.
-        """
-        if self._table.cursor is None:
-            return 0
-        local = self._loaded_at.replace(tzinfo=UTC).astimezone(ZoneInfo(self._table.time_zone or "UTC"))
-        now = max(self._loaded_at, local.replace(tzinfo=None)).isoformat(timespec="microseconds")
-        is_ahead = f"_cursor like '____-__-__T%' and _cursor > {literal(now)}"
-        row = self._con.execute(f"select count(*) from {self._name} where {is_ahead}").fetchone()
-        ahead = int(row[0]) if row else 0
-        if ahead:
-            self._con.execute(f"update {self._name} set _cursor = {literal(now)} where {is_ahead}")
-        return ahead
-
     # What need not be judged again
 
     def _find_dropped(self, plan: Plan) -> None:
         """Note rows that repeat or precede another row of this load, are promoted, or are in quarantine."""
         queries = [self._repeated(), self._quarantined()]
         if self._raw_columns:
-            queries.append(self._promoted(is_complete=plan.is_complete))
+            queries += [self._promoted(is_complete=plan.is_complete), self._promoted_mended()]
         union = " union ".join(queries)
         self._con.execute(f"create or replace temp table {DROPPED} as {union}")
 
@@ -551,6 +510,26 @@ class _Candidate:
             f"and bad.table_name = {literal(self._table.name)} and bad.released_at is null"
         )
 
+    def _promoted_mended(self) -> str:
+        return (
+            f"select sent.rowid as row_id from {self._name} as sent inner join ({self._mended()}) as mended "
+            "on coalesce(sent._key, mended.sent_key) = mended.sent_key and sent._row_hash = mended.row_hash"
+        )
+
+    def _mended(self) -> str:
+        """Rows that people promoted from quarantine under another key than they are sent with: both keys, and the hash.
+
+        As long as a row is sent as it was, it is known, and what was made of it is not gone.
+        """
+        return (
+            "select bad.key as sent_key, bad.row_hash, bad.\"row\" ->> '_key' is null as is_nameless, raw._key "
+            f"from quarantine.rows as bad inner join {self._raw} as raw on bad.row_hash = raw._row_hash "
+            f"where bad.source = {literal(self._table.source)} and bad.table_name = {literal(self._table.name)} "
+            "and bad.released_at is not null and bad.key <> raw._key and raw._deleted_at is null "
+            # Without key columns there is nothing to mend, and equal rows are different records.
+            f"and {bool(self._table.key)}"
+        )
+
     def _delete_dropped(self, read: int) -> int:
         row = self._con.execute(f"select count(*) from {DROPPED}").fetchone()
         dropped = int(row[0]) if row else 0
@@ -576,13 +555,17 @@ class _Candidate:
         seen = f"select _key from {SEEN} where _key is not null"
         self._con.execute(f"create or replace temp table {SEEN} as select _key from {self._name}")
         if plan.all_keys:
-            relation = Relation(plan.all_keys, {}, None)
             self._con.execute(
-                f"insert into {SEEN} select key from (select {self._key(relation)} as key "
+                f"insert into {SEEN} select key from (select {key_text(self._table)} as key "
                 f"from ({plan.all_keys}) as sent) where key not in ({seen})"
             )
             row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
             unchanged = int(row[0]) - read if row else 0
+        # Where only keys are read, nobody can tell whether a row without one is still there.
+        is_there = f"is_nameless or sent_key in ({seen})"
+        if plan.is_complete:
+            is_there = f"row_hash in (select _row_hash from {self._name})"
+        self._con.execute(f"insert into {SEEN} select _key from ({self._mended()}) where {is_there}")
         gone = f"select _key from {self._raw} where _deleted_at is null and _key not in ({seen})"
         self._con.execute(f"create or replace temp table {SEEN} as {gone}")
         row = self._con.execute(f"select count(*) from {SEEN}").fetchone()

@@ -223,6 +223,49 @@ def test_a_database_row_is_corrected_deleted_and_revived(plant: Plant):
     assert plant.load("crm", "subscriptions").status == "unchanged"
 
 
+def test_a_row_that_was_given_another_key_is_not_brought_again(plant: Plant):
+    bad = "o2,c1,2024-03-01,-5,EUR,n\n,c1,2024-03-01,5,EUR,n\n"
+    plant.write("orders.csv", HEADER + "o1,c1,2024-03-01,5,EUR,n\n" + bad)
+    assert plant.load().quarantined == 2
+    replay(plant.con, plant.settings, "shop", "orders", keys=["o2"], changes={"no": "o3", "total": "6"})
+    replay(plant.con, plant.settings, "shop", "orders", changes={"no": "o4"})
+    plant.write("orders.csv", HEADER + "o9,c1,2024-03-01,5,EUR,n\n" + bad)
+    verdict = plant.load()
+    assert (verdict.promoted, verdict.quarantined, verdict.deduplicated) == (1, 0, 2)
+    # Once the record itself has come, the row that was taken for it is wrong again.
+    plant.write("orders.csv", HEADER + "o3,c1,2024-03-01,7,EUR,n\n")
+    assert plant.load().promoted == 1
+    plant.write("orders.csv", HEADER + bad)
+    verdict = plant.load()
+    assert (verdict.promoted, verdict.quarantined, verdict.deduplicated) == (0, 1, 1)
+    assert plant.con.execute("select _key, total from raw_shop.orders order by 1").fetchall() == [
+        ("o1", "5"),
+        ("o3", "7"),
+        ("o4", "5"),
+        ("o9", "5"),
+    ]
+
+
+def test_a_row_that_was_given_another_key_is_gone_with_the_row_it_was_sent_as(plant: Plant):
+    def load(statement: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(plant.folder / "crm.db") as crm:
+            crm.execute(statement)
+        plant.load("crm", "subscriptions")
+        return plant.con.execute(
+            "select id, fee::double from raw_crm.subscriptions where _deleted_at is null order by id"
+        ).fetchall()
+
+    load("insert into subscriptions values ('s1', 'p1', '2024-01-01', null, 5), ('s2', 'p1', '2024-01-01', null, -5)")
+    replay(plant.con, plant.settings, "crm", "subscriptions", changes={"id": "s3", "fee": "6"})
+    assert load("insert into subscriptions values ('s4', 'p1', '2024-01-01', null, 7)") == [
+        ("s1", 5.0),
+        ("s3", 6.0),
+        ("s4", 7.0),
+    ]
+    assert plant.quarantined() == []
+    assert load("delete from subscriptions where id = 's2'") == [("s1", 5.0), ("s4", 7.0)]
+
+
 def test_a_corrected_mapping_lets_quarantined_rows_through(plant: Plant):
     plant.orders(range(50))
     plant.write("orders_b.csv", HEADER + "x1,c1,2024-03-01,5,EURO,n\nx2,c1,2024-03-01,6,EURO,n\n")

@@ -11,6 +11,7 @@ from guarded_shop import ORDER_COLUMNS, Shop, order
 from orchestration.guard import replay
 from orchestration.guard.results import GuardError
 from orchestration.settings import EntityMapping
+from orchestration.warehouse import utc_now
 
 
 def remapped(shop: Shop) -> Shop:
@@ -96,6 +97,38 @@ def test_rows_that_share_a_key_do_not_slip_in_together(shop: Shop):
 def test_a_row_without_a_key_stays(shop: Shop):
     shop.load([order(1), order(2) | {"no": None}])
     assert replay(shop.con, shop.settings, "shop", "orders").promoted == 0
+
+
+def test_a_row_is_promoted_under_the_key_it_is_given(shop: Shop):
+    shop.load([order(1), order(2, total="-1"), order(4) | {"no": None}])
+    for given, change in ((["o2"], {"no": "\u200bo\u06f3 ", "total": "5"}), (None, {"no": "o5"})):
+        assert replay(shop.con, shop.settings, "shop", "orders", keys=given, changes=change).promoted == 1
+    assert shop.raw("_key", "total") == [("o1", "12.50"), ("o3", "5"), ("o5", "12.50")]
+    # When the record itself comes there is one of it.
+    shop.load([order(3, total="7")])
+    assert shop.raw("_key", "total") == [("o1", "12.50"), ("o3", "7"), ("o5", "12.50")]
+
+
+def test_no_row_takes_the_key_of_a_record_that_is_promoted(shop: Shop):
+    shop.load([order(1), order(2, total="-1")])
+    with pytest.raises(GuardError, match="1 rows would get the key of a record that is promoted already"):
+        replay(shop.con, shop.settings, "shop", "orders", changes={"no": "o1", "total": "5"})
+    assert shop.raw("no", "total") == [("o1", "12.50")]
+    assert set(shop.quarantined()) == {"o2"}
+    # Its own key is none of another record.
+    shop.con.execute("update quarantine.rows set key = 'o1', row = replace(row::text, 'o2', 'o1')::json")
+    assert replay(shop.con, shop.settings, "shop", "orders", changes={"no": "o1", "total": "5"}).promoted == 1
+
+
+def test_a_row_is_promoted_as_the_version_it_is_given(shop: Shop):
+    versions = shop.with_table(cursor="changed")
+    versions.load([order(1, changed="2024-03-02"), order(2, total="-1", changed="2024-03-02")])
+    for mended, expected in (("2024-03-07", "2024-03-07T00:00:00.000000"), ("2999-01-01", utc_now().isoformat())):
+        shop.con.execute("update quarantine.rows set released_at = null, released_by = null")
+        changes = {"changed": mended, "total": "5"}
+        assert replay(shop.con, versions.settings, "shop", "orders", changes=changes).promoted == 1
+        [(given,)] = shop.con.execute("select _cursor from raw_shop.orders where _key = 'o2'").fetchall()
+        assert given[:10] == expected[:10]
 
 
 def test_a_row_older_than_what_is_promoted_is_released_without_being_promoted(shop: Shop):
