@@ -102,7 +102,10 @@ passed as (
     where
         (spans.ended_date is null and spans.silence_limit_date <= as_of.as_of_date)
         {%- for day in ('started_date', 'ended_date') %}
-        or (spans.{{ day }} > timestamp '{{ last_as_of_at }}' and spans.{{ day }} <= as_of.as_of_at)
+        or (
+            spans.{{ day }} > {{ reporting_date("timestamp '" ~ last_as_of_at ~ "'") }}
+            and spans.{{ day }} <= as_of.as_of_date
+        )
         {%- endfor %}
     union all
     select journeys.customer_id

@@ -27,7 +27,13 @@ states as (
         ticket_merges.surviving_ticket_key,
         ticket_merges.is_merged,
         coalesce(tickets.status, moves.last_status) as status,
-        coalesce(moves.last_resolved_at, tickets.resolved_at, tickets.closed_at) as last_resolved_at,
+        -- A log that ends open, of a ticket that is resolved, lacks its end: the ticket knows better.
+        coalesce(
+            case when moves.last_status in ('resolved', 'closed') then moves.last_resolved_at end,
+            tickets.resolved_at,
+            tickets.closed_at,
+            moves.last_resolved_at
+        ) as last_resolved_at,
         coalesce(moves.reopen_count, 0) as reopen_count,
         coalesce(moves.handoff_count, 0) as handoff_count
     from tickets

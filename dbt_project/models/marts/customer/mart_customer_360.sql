@@ -30,6 +30,10 @@ tickets as (
     select * from {{ ref('fct_ticket') }}
 ),
 
+open_spans as (
+    select * from {{ ref('int_ticket_activity__spanned') }}
+),
+
 mentions as (
     select * from {{ ref('fct_mention') }}
 ),
@@ -68,7 +72,6 @@ ticket_totals as (
     select
         tickets.customer_id,
         count(*) as ticket_count,
-        count(*) filter (where not tickets.is_resolved) as open_ticket_count,
         max(tickets.created_at) filter (where tickets.is_complaint) as last_complaint_ticket_at
     from tickets
     cross join as_of
@@ -77,6 +80,19 @@ ticket_totals as (
         and not tickets.is_merged
         and tickets.created_at <= as_of.as_of_at
     group by tickets.customer_id
+),
+
+open_ticket_totals as (
+    select
+        open_spans.customer_id,
+        count(*) as open_ticket_count
+    from open_spans
+    cross join as_of
+    where
+        open_spans.customer_id is not null
+        and open_spans.started_at <= as_of.as_of_at
+        and coalesce(open_spans.ended_at > as_of.as_of_at, true)
+    group by open_spans.customer_id
 ),
 
 mention_totals as (
@@ -165,7 +181,7 @@ final as (
         survey_scores.recent_ces_score_100,
         coalesce(invitation_totals.recent_survey_count, 0) as recent_survey_count,
         coalesce(ticket_totals.ticket_count, 0) as ticket_count,
-        coalesce(ticket_totals.open_ticket_count, 0) as open_ticket_count,
+        coalesce(open_ticket_totals.open_ticket_count, 0) as open_ticket_count,
         greatest(
             ticket_totals.last_complaint_ticket_at,
             comment_totals.last_complaint_comment_at,
@@ -209,6 +225,8 @@ final as (
         on customers.customer_id = survey_scores.customer_id
     left join ticket_totals
         on customers.customer_id = ticket_totals.customer_id
+    left join open_ticket_totals
+        on customers.customer_id = open_ticket_totals.customer_id
     left join mention_totals
         on customers.customer_id = mention_totals.customer_id
     left join comment_totals

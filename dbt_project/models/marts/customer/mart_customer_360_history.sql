@@ -23,9 +23,9 @@ tickets as (
     where {{ is_touched('customer_id') }}
 ),
 
-status_intervals as (
+open_spans as (
     select *
-    from {{ ref('fct_ticket_status_interval') }}
+    from {{ ref('int_ticket_activity__spanned') }}
     where {{ is_touched('customer_id') }}
 ),
 
@@ -57,43 +57,12 @@ as_of as (
     select * from {{ ref('int_as_of__resolved') }}
 ),
 
--- A ticket is open while its status says so; where the source logs no statuses, from its creation to its resolution.
-open_spans as (
-    select
-        status_intervals.customer_id,
-        status_intervals.started_at,
-        case
-            when status_intervals.is_current and tickets.is_resolved
-                then greatest(status_intervals.started_at, tickets.resolved_at)
-            else status_intervals.ended_at
-        end as ended_at
-    from status_intervals
-    inner join tickets
-        on status_intervals.ticket_key = tickets.ticket_key
-    where
-        not tickets.is_merged
-        -- The last word on a ticket is its own status: the end of its log may be late, or in quarantine.
-        and (
-            status_intervals.status not in ('resolved', 'closed')
-            or (status_intervals.is_current and not tickets.is_resolved)
-        )
-    union all
-    select
-        tickets.customer_id,
-        tickets.created_at as started_at,
-        tickets.resolved_at as ended_at
-    from tickets
-    left join status_intervals
-        on tickets.ticket_key = status_intervals.ticket_key
-    where status_intervals.ticket_key is null and not tickets.is_merged
-),
-
 answers as (
     select
         *,
         case metric when 'nps' then directed_score else score_100 end as points
     from responses
-    where is_valid and (metric in ('csat', 'ces') or (metric = 'nps' and survey_kind = 'relational'))
+    where is_valid and (metric in ('csat', 'ces') or (band is not null and survey_kind = 'relational'))
 ),
 
 -- What changed, as steps up and down; what is answered is looked up by its day. Each says when it could first be known.
@@ -200,7 +169,9 @@ dated as (
         end as changed_date
     from changes
     cross join as_of
-    where changes.customer_id is not null and changes.changed_at <= as_of.as_of_at
+    where
+        changes.customer_id is not null
+        and changes.changed_at <= case when changes.active_step is null then as_of.as_of_at else as_of.as_of_date end
 ),
 
 daily as (
