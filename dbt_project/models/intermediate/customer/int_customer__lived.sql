@@ -22,7 +22,10 @@ kinds as (
 last_ends as (
     select
         subscriptions.customer_id,
-        arg_max(subscriptions.end_reason, (subscriptions.ended_at, subscriptions.subscription_key)) as end_reason
+        -- arg_max passes over a NULL, which would give the reason of an older contract.
+        arg_max(
+            coalesce(subscriptions.end_reason, 'unknown'), (subscriptions.ended_at, subscriptions.subscription_key)
+        ) as end_reason
     from subscriptions
     cross join as_of
     where subscriptions.ended_at <= as_of.as_of_at

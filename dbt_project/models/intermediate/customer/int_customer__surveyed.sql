@@ -37,7 +37,7 @@ ranked as (
     from answers
     where
         metric in ('csat', 'ces')
-        or (metric = 'nps' and survey_kind = 'relational')
+        or (band is not null and survey_kind = 'relational')
 ),
 
 surveyed as (

@@ -17,7 +17,7 @@ persons as (
 
 stage_events as (
     select *
-    from {{ ref('int_opportunity_stage_event__unioned') }}
+    from {{ ref('fct_opportunity_stage_event') }}
     where {{ is_touched('opportunity_key') }}
 ),
 
@@ -25,8 +25,8 @@ stage_events as (
 last_stages as (
     select
         opportunity_key,
-        arg_max(lower(stage), (occurred_at, opportunity_stage_event_key)) as stage,
-        max(occurred_at) as entered_at
+        arg_max(lower(stage), stage_number) as stage,
+        max(entered_at) as entered_at
     from stage_events
     group by opportunity_key
 ),

@@ -46,7 +46,7 @@ final as (
             -- On its way and overdue is late already; on its way in time may still become either.
             when
                 orders.status in ('placed', 'paid', 'shipped')
-                and orders.promised_at < as_of.as_of_at
+                and orders.promised_at <= as_of.as_of_at
                 then true
         end as is_late
     from orders

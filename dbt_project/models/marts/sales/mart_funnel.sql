@@ -18,29 +18,41 @@ as_of as (
     select * from {{ ref('int_as_of__resolved') }}
 ),
 
--- Sales: how far opportunities came. A loss is where one left the funnel, not a stage of it.
+-- Sales: how far opportunities came. A loss is where one left the funnel, not a stage of it, and a win its end.
+stages_on_the_way as (
+    select
+        opportunity_key,
+        lower(stage) as stage,
+        entered_at,
+        stage_number
+    from stage_events
+    where lower(stage) not in ('lost', 'won')
+),
+
 opportunity_entries as (
     select
-        stage_events.opportunity_key as subject_key,
-        lower(stage_events.stage) as stage,
-        stage_events.entered_at
-    from stage_events
-    where lower(stage_events.stage) not in ('lost', 'won')
+        opportunity_key as subject_key,
+        stage,
+        entered_at,
+        stage_number
+    from stages_on_the_way
     union all
     select
         opportunities.opportunity_key as subject_key,
         'created' as stage,
-        opportunities.created_at as entered_at
+        opportunities.created_at as entered_at,
+        null as stage_number
     from opportunities
-    left join stage_events
-        on opportunities.opportunity_key = stage_events.opportunity_key
-    -- Sources that keep no log of stages still say when it began and how it ended.
-    where stage_events.opportunity_key is null
+    left join stages_on_the_way
+        on opportunities.opportunity_key = stages_on_the_way.opportunity_key
+    -- Sources that keep no log of stages, or the last one only, still say when it began and how it ended.
+    where stages_on_the_way.opportunity_key is null
     union all
     select
         opportunity_key as subject_key,
         'won' as stage,
-        closed_at as entered_at
+        closed_at as entered_at,
+        null as stage_number
     from opportunities
     where outcome = 'won'
 ),
@@ -49,7 +61,8 @@ opportunity_firsts as (
     select
         opportunity_entries.subject_key,
         opportunity_entries.stage,
-        min(opportunity_entries.entered_at) as entered_at
+        min(opportunity_entries.entered_at) as entered_at,
+        min(opportunity_entries.stage_number) as logged_number
     from opportunity_entries
     cross join as_of
     where coalesce(opportunity_entries.entered_at <= as_of.as_of_at, true)
@@ -61,7 +74,7 @@ opportunity_orders as (
         *,
         row_number() over (
             partition by subject_key
-            order by entered_at
+            order by entered_at, logged_number nulls last, stage
         ) as stage_number
     from opportunity_firsts
 ),
