@@ -202,8 +202,11 @@ class Recomputation:
         resolutions = [at for (was, _), (now, at) in pairwise([(False, None), *statuses]) if now and not was]
         passed = [row["assignee_key"] for row in log if row["assignee_key"]]
         passed = passed or [row["group_name"] for row in log if row["group_name"]]
-        last = max(resolutions) if resolutions else ticket["resolved_at"] or ticket["closed_at"]
-        status = ticket["status"] or next((row["status"] for row in reversed(log) if row["status"]), None)
+        logged = next((row["status"] for row in reversed(log) if row["status"]), None)
+        status = ticket["status"] or logged
+        by_log = max(resolutions, default=None)
+        by_ticket = ticket["resolved_at"] or ticket["closed_at"]
+        last = (by_log if logged in DONE else None) or by_ticket or by_log
         is_resolved = status in DONE if status else last is not None
         survivor = self.survivor(ticket["ticket_key"])
         began, waited_on = ticket["created_at"], log
@@ -327,7 +330,11 @@ class Recomputation:
     # Surveys and mentions
 
     def invitations(self) -> list[Row]:
-        answered = {row["invitation_key"] for row in self.records["response"]}
+        answered = {
+            row["invitation_key"]
+            for row in self.records["response"]
+            if row["score"] is not None or row["comment"] is not None
+        }
         return [
             {
                 **row,
@@ -409,7 +416,7 @@ def scored(score: float | None, question: Row) -> Row:
     if box is None and has_scale:
         box = 5 if metric == "ces" and (low, high) == (1, 7) else high if high - low <= 2 else high - 1
     band = None
-    if metric == "nps" and directed is not None:
+    if metric == "nps" and (low, high) == (0, 10) and directed is not None:
         band = "promoter" if directed >= 9 else "passive" if directed >= 7 else "detractor"
     return {
         "scale_min": low,

@@ -95,6 +95,7 @@ delete from {{ this }} where {{ config.get('unique_key') }} in (
     _load_id in ({{ loads }})
     or {{ entity }}_key in {{ keys_of(entity, 'ops.removed_records') }}
     {%- if entity == 'response' %}
+    or question_key in {{ keys_of('question', 'ops.removed_records') }}
     or question_key in (
         select questions.question_key from {{ ref('int_question__unioned') }} as questions where questions._load_id in ({{ loads }})
     )

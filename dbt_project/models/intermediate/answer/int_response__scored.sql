@@ -57,8 +57,9 @@ scored as (
         is_valid,
         directed_score,
         100.0 * (directed_score - scale_min) / nullif(scale_max - scale_min, 0) as score_100,
+        -- The bands are those of 0 to 10: on another scale nobody is a promoter, and nobody a detractor.
         case
-            when metric <> 'nps' or directed_score is null then null
+            when metric <> 'nps' or scale_min <> 0 or scale_max <> 10 or directed_score is null then null
             when directed_score >= 9 then 'promoter'
             when directed_score >= 7 then 'passive'
             else 'detractor'

@@ -29,7 +29,7 @@ path_counts as (
     select
         band,
         path,
-        count(*) as journey_count
+        count(distinct customer_id) as customer_count
     from closed
     group by band, path
 ),
@@ -38,7 +38,7 @@ path_counts as (
 named as (
     select
         closed.* exclude (path),
-        case when path_counts.journey_count >= {{ suppressed_below() }} then closed.path else 'other' end as path
+        case when path_counts.customer_count >= {{ suppressed_below() }} then closed.path else 'other' end as path
     from closed
     inner join path_counts
         on

@@ -52,7 +52,7 @@ applying as (
             as taken_minutes,
         row_number() over (
             partition by tickets.ticket_key, spans.target
-            order by policies.priority is null, policies.target_minutes
+            order by policies.priority is null, policies.target_minutes, policies.clock
         ) as choice
     from spans
     inner join tickets

@@ -31,12 +31,13 @@ persons as (
     select * from {{ ref('int_person__resolved') }}
 ),
 
+-- A survey that came back empty was dismissed.
 first_answers as (
     select
         invitation_key,
         min(answered_at) as answered_at
     from responses
-    where invitation_key is not null
+    where invitation_key is not null and (score is not null or comment is not null)
     group by invitation_key
 ),
 

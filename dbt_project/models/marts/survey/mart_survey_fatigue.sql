@@ -18,8 +18,8 @@ delivered as (
         count(*) over (
             partition by invitations.customer_id
             order by invitations.sent_at
-            range between interval {{ survey_fatigue_days() }} day preceding and current row
-        ) - 1 as earlier_count,
+            range between interval {{ survey_fatigue_days() }} day preceding and current row exclude group
+        ) as earlier_count,
         invitations.sent_date <= as_of.as_of_date - 7 as is_settled
     from invitations
     cross join as_of
