@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from orchestration.guard.suites import Rule, Suite
+from orchestration.whole_files import write_whole
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 4
 """Raise it when the compiled form changes, so that caches written before are not read."""
@@ -96,12 +100,11 @@ def compile_suite(folder: Path, suite: Suite, columns: Mapping[str, str], *, tru
     digest = hashlib.sha256(content.encode()).hexdigest()[:24]
     stem = _stem(suite)
     cache = folder / f"{stem}.{digest}.json"
-    if cache.exists():
-        conditions = json.loads(cache.read_text(encoding="utf-8"))
-    else:
-        doubtful = not trusted or any(folder.glob(f"{stem}.*.json"))
+    conditions = _cached(cache)
+    if conditions is None:
+        doubtful = not trusted or any(path != cache for path in folder.glob(f"{stem}.*.json"))
         conditions = {"rules": _compile(suite, columns), "doubtful": doubtful}
-        _write(cache, conditions)
+        write_whole(cache, json.dumps(conditions, indent=1, ensure_ascii=False))
     return CompiledSuite(
         suite=suite,
         rules=tuple(_compiled(rule, given) for rule, given in zip(suite.rules, conditions["rules"], strict=True)),
@@ -150,6 +153,18 @@ def condition_columns(suite: Suite) -> set[str]:
     return found
 
 
+def _cached(cache: Path) -> dict[str, Any] | None:
+    """What is in a cache; None where there is none, or a damaged one."""
+    if not cache.exists():
+        return None
+    try:
+        conditions: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
+    except ValueError:
+        logger.warning("%s is damaged; it is made anew", cache)
+        return None
+    return conditions
+
+
 def _compile(suite: Suite, columns: Mapping[str, str]) -> list[dict[str, object]]:
     from orchestration.guard import gx
 
@@ -158,11 +173,3 @@ def _compile(suite: Suite, columns: Mapping[str, str]) -> list[dict[str, object]
 
 def _compiled(rule: Rule, given: dict[str, object]) -> CompiledRule:
     return CompiledRule(rule=rule, **given)  # type: ignore[arg-type]
-
-
-def _write(cache: Path, conditions: dict[str, object]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a killed run must not leave half a file behind.
-    part = cache.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(conditions, indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(cache)

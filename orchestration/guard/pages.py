@@ -20,6 +20,7 @@ Belongs here: what a page shows. Does not belong here: the sentences about findi
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,11 +37,14 @@ from orchestration.guard.results import RuleResult, Verdict
 from orchestration.guard.wording import consequence, held_text, load_finding, mart_finding, share_text
 from orchestration.publication.files import switch_link
 from orchestration.warehouse import utc_now
+from orchestration.whole_files import write_whole
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from orchestration.settings import Settings, Table
+
+logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).with_name("page_templates")
 
@@ -114,8 +118,8 @@ def write_page(
         run["tables"][_name(load.table)] = _table(con, settings, load)
     if marts is not None:
         run["marts"] = [_rule(rule, mart_finding(rule)) for rule in marts]
-    _write(folder / RECORD, json.dumps(run, ensure_ascii=False, indent=1))
-    _write(folder / "index.html", _render("run.html", run=_shown(run)))
+    write_whole(folder / RECORD, json.dumps(run, ensure_ascii=False, indent=1))
+    write_whole(folder / "index.html", _render("run.html", run=_shown(run)))
     _write_index(settings)
     return folder / "index.html"
 
@@ -286,7 +290,8 @@ def _write_index(settings: Settings) -> None:
     runs = [run for folder in docs.iterdir() if not folder.is_symlink() and (run := _read(folder)) is not None]
     runs.sort(key=lambda run: str(run["order"]), reverse=True)
     kept, old = runs[: settings.guard.docs_keep], runs[settings.guard.docs_keep :]
-    _write(docs / "index.html", _render("runs.html", company=settings.company, runs=[_shown(run) for run in kept]))
+    index = _render("runs.html", company=settings.company, runs=[_shown(run) for run in kept])
+    write_whole(docs / "index.html", index)
     switch_link(docs / "latest", docs / kept[0]["run_id"])
     for run in old:
         shutil.rmtree(docs / run["run_id"])
@@ -296,14 +301,13 @@ def _read(folder: Path) -> Record | None:
     path = folder / RECORD
     if not path.is_file():
         return None
-    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        # No reason to fail a run: what the page says is in the warehouse.
+        logger.warning("%s is damaged, so its run is not listed; delete its folder when nobody needs its page", path)
+        return None
     return record
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _render(template: str, **values: object) -> str:

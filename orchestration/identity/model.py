@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.identity.normalise import MIN_TWO_TYPOS_LETTERS, MIN_TYPO_LETTERS
+from orchestration.whole_files import write_whole
 
 DEFAULT_MODEL = Path(__file__).with_name("default_model.json")
 """The model a warehouse starts with: estimates, learnt from no data, of how often people and clerks err and of how many
@@ -366,9 +367,12 @@ def load_model(path: Path) -> Model:
     """The model in a file.
 
     Raises:
-        ModelError: The file does not fit the comparisons.
+        ModelError: The file is damaged, or does not fit the comparisons.
     """
-    known = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ModelError(f"{path} is damaged; train the model anew with `cem identity train`") from None
     try:
         return Model(
             partners=known["partners"],
@@ -378,8 +382,8 @@ def load_model(path: Path) -> Model:
             frequencies=known["frequencies"],
             about=known["about"],
         )
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{path.name} is no identity model ({error}); train it with `cem identity train`") from None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is no identity model ({error}); train it with `cem identity train`") from None
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -402,10 +406,7 @@ def save_model(model: Model, path: Path) -> None:
         "rare": model.rare,
         "frequencies": model.frequencies,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def features_sql(records: str, hubs: str | None = None) -> str:

@@ -120,6 +120,17 @@ def test_the_cache_spares_great_expectations_until_something_changes(tmp_path: P
     assert len(calls) == 3
 
 
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    suite = suite_of(tmp_path, rule("expect_column_values_to_be_between", column="n", max_value=3))
+    first = compile_suite(tmp_path, suite, {"n": "BIGINT"}, trusted=True)
+    whole = first.cache.read_text()
+    first.cache.write_text(whole[:40])
+    assert compile_suite(tmp_path, suite, {"n": "BIGINT"}, trusted=True) == first
+    assert f"{first.cache} is damaged" in caplog.text
+    assert first.cache.read_text() == whole
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
 def test_great_expectations_is_not_imported_without_need():
     code = "import sys, orchestration.guard; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -185,3 +185,19 @@ def test_only_the_latest_runs_are_kept_and_listed_latest_first(shop: Shop):
     listed = (docs / "index.html").read_text()
     assert listed.index("third/index.html") < listed.index("second/index.html")
     assert "first/index.html" not in listed
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 4096, b'{"run_id": "mon'])
+def test_a_record_that_a_power_cut_damaged_is_named_and_stops_no_run(
+    shop: Shop, left: bytes, caplog: pytest.LogCaptureFixture
+):
+    damaged = judge(shop, "monday", [order(1)]).with_name(pages.RECORD)
+    damaged.write_bytes(left)
+    page = judge(shop, "tuesday", [order(2)])
+    assert f"{damaged} is damaged" in caplog.text
+    listed = (pages.docs_folder(shop.settings) / "index.html").read_text()
+    assert "tuesday/index.html" in listed and "monday/index.html" not in listed
+    # The same run again makes it anew.
+    judge(shop, "monday", [order(3)])
+    assert json.loads(damaged.read_text())["tables"].keys() == {"shop.orders"}
+    assert page.exists()

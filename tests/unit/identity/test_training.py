@@ -106,3 +106,11 @@ def test_a_model_of_other_comparisons_is_refused_with_what_to_do(tmp_path: Path)
     stale.write_text(json.dumps(known))
     with pytest.raises(ModelError, match="cem identity train"):
         load_model(stale)
+
+
+@pytest.mark.parametrize("left", ["", "[]", '{"partners": 2', '{"partners": 2, "comparisons": []}'])
+def test_a_damaged_model_is_named(tmp_path: Path, left: str) -> None:
+    file = tmp_path / "model.json"
+    file.write_text(left)
+    with pytest.raises(ModelError, match=rf"{file} is .*cem identity train"):
+        load_model(file)
