@@ -14,13 +14,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
 
 import duckdb
 
-from orchestration.settings import SettingsError, load_settings
-from orchestration.space import SpaceError
+from orchestration.settings import Demo, SettingsError, load_settings
+from orchestration.space import SpaceError, is_disk_full
 from orchestration.warehouse import (
     MemoryLimitError,
     WarehouseBrokenError,
@@ -54,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        # Without a file it is no matter of rights and paths.
+        if error.filename is None and not is_disk_full(error):
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _say(f"cem: {where}{error.strerror}", sys.stderr)
+        return 1
     except Exception as error:
         # What an operator can act on is said in one line; anything else is a bug and shows its trace.
         if not isinstance(error, _operator_errors()):
@@ -138,17 +146,23 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from orchestration.demo import DemoError, advance, generate
+    from orchestration.demo import DemoError, advance, generate, read
 
     settings = load_settings()
-    folder = Path(options.folder) if options.folder else settings.demo_folder
+    folder = Path(options.folder or settings.demo_folder).resolve()
+    is_source = folder == settings.demo_folder.resolve()
     extensions, memory, threads = settings.extensions, settings.engine.memory_limit, settings.engine.threads
     try:
-        company = generate(
-            folder, options.customers, options.seed, extensions=extensions, memory_limit=memory, threads=threads
-        )
-        if options.days:
-            company = advance(folder, options.days, extensions=extensions, memory_limit=memory, threads=threads)
+        # The company that runs read must not change under one of them, and has the size that they ask for.
+        with run_lock(settings.home) if is_source else nullcontext():
+            size = (None if is_source else read(folder)) or settings.demo or Demo()
+            customers = size.customers if options.customers is None else options.customers
+            seed = size.seed if options.seed is None else options.seed
+            company = generate(
+                folder, customers, seed, size.days, extensions=extensions, memory_limit=memory, threads=threads
+            )
+            if options.days:
+                company = advance(folder, options.days, extensions=extensions, memory_limit=memory, threads=threads)
     except DemoError as error:
         _say(f"cem: {error}", sys.stderr)
         return 2
@@ -192,7 +206,9 @@ def _query(options: argparse.Namespace) -> int:
         _say("cem: nothing is published yet; run `cem run` first", sys.stderr)
         return 1
     with duckdb.connect(str(path), read_only=True) as con:
-        _say(str(con.sql(options.sql)))
+        rows = con.sql(options.sql)
+        if rows is not None:  # as of `set …`
+            _say_rows(rows, is_csv=options.csv)
     return 0
 
 
@@ -207,7 +223,10 @@ def _metrics(options: argparse.Namespace) -> int:
             _say("\n".join(layer.dimensions(options.figures)))
         else:
             question = Question(options.figures, options.by, options.where)
-            _say(layer.sql(question) if options.sql else str(layer.answer(question)))
+            if options.sql:
+                _say(layer.sql(question))
+            else:
+                _say_rows(layer.answer(question), is_csv=options.csv)
     except SemanticError as error:
         _say(f"cem: {error}", sys.stderr)
         return 2
@@ -367,8 +386,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--rows", type=int, default=3, help="rows to preview of each table")
     check.add_argument("--show-personal", action="store_true", help="do not mask personal columns")
     demo = add("demo", _demo, "Write a demo company, or advance it by days.")
-    demo.add_argument("--customers", type=int, default=2000, help="1,000 to 10,000,000")
-    demo.add_argument("--seed", type=int, default=7)
+    demo.add_argument("--customers", type=int, help="100 to 10,000,000; default: as cem.yml says, or as they are there")
+    demo.add_argument("--seed", type=int, help="default: as for --customers")
     demo.add_argument("--days", type=int, default=0, help="advance the company by so many days")
     demo.add_argument("--folder", help="where to write it; default: the state folder's demo/")
     ui = add("ui", _ui, "Open the Dagster UI with the daemon, on 127.0.0.1.")
@@ -377,12 +396,14 @@ def _parser() -> argparse.ArgumentParser:
     dbt.add_argument("arguments", nargs=argparse.REMAINDER)
     query = add("query", _query, "Run a query on the published marts.")
     query.add_argument("sql")
+    query.add_argument("--csv", action="store_true", help="write the rows as CSV")
     metrics = add("metrics", _metrics, "Ask the semantic layer of the warehouse; without figures, list them.")
     metrics.add_argument("figures", nargs="*", help="names, such as csat fcr_7d")
     metrics.add_argument("--by", action="append", default=[], help="dimension, such as metric_time__month")
     metrics.add_argument("--where", action="append", default=[], help="condition, in MetricFlow's words")
     metrics.add_argument("--dimensions", action="store_true", help="only list what these figures can be cut by")
     metrics.add_argument("--sql", action="store_true", help="only show the query")
+    metrics.add_argument("--csv", action="store_true", help="write the rows as CSV")
     _add_guard_commands(add)
     restore = add("restore", _restore, "Put the last good snapshot in the place of a damaged warehouse.")
     restore.add_argument("--list", action="store_true", help="only list the snapshots that can be read")
@@ -470,6 +491,13 @@ def _log_progress(stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
+
+
+def _say_rows(rows: duckdb.DuckDBPyRelation, *, is_csv: bool) -> None:
+    from orchestration.answers import write_csv, write_table
+
+    write = write_csv if is_csv else write_table
+    write(rows, sys.stdout)
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
