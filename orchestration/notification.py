@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import smtplib
+import ssl
 import urllib.request
 from email.message import EmailMessage
 from http.client import HTTPException
@@ -57,8 +58,22 @@ def _send(mail: Mail, subject: str, text: str) -> None:
     message["From"] = mail.sender
     message["To"] = ", ".join(mail.to)
     message.set_content(text)
-    with smtplib.SMTP(mail.host, mail.port, timeout=TIMEOUT_SECONDS) as server:
+    with _server(mail) as server:
         if mail.user and mail.password:
-            server.starttls()
             server.login(mail.user, mail.password.get_secret_value())
         server.send_message(message)
+
+
+def _server(mail: Mail) -> smtplib.SMTP:
+    """A connection to the mail server, over TLS where that is due; its certificate must be one the system trusts."""
+    context = ssl.create_default_context()
+    if mail.port == smtplib.SMTP_SSL_PORT:  # where TLS begins before anything is said
+        return smtplib.SMTP_SSL(mail.host, mail.port, timeout=TIMEOUT_SECONDS, context=context)
+    server = smtplib.SMTP(mail.host, mail.port, timeout=TIMEOUT_SECONDS)
+    if mail.user and mail.password:
+        try:
+            server.starttls(context=context)
+        except Exception:
+            server.close()  # not with QUIT, which waits for an answer
+            raise
+    return server

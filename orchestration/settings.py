@@ -346,7 +346,7 @@ class Schedule(Part):
 
 
 class Mail(Part):
-    """A mail server that takes notifications; with user and password it is spoken to over TLS."""
+    """A mail server that takes notifications; with user and password, and on port 465, it is spoken to over TLS."""
 
     host: str
     port: int = Field(default=587, ge=1, le=65535)
