@@ -317,6 +317,7 @@ class _Candidate:
         self._find_dropped(plan)
         if self._table.deleted is not None:
             gone = self._find_deleted(self._table.deleted, gone)
+        self._find_quarantined()
         dropped = self._delete_dropped(read)
         self._append_gone(gone)
         if read == 0 and self._table.optional and not self._raw_columns:
@@ -467,8 +468,8 @@ class _Candidate:
     # What need not be judged again
 
     def _find_dropped(self, plan: Plan) -> None:
-        """Note rows that repeat or precede another row of this load, are promoted, or are in quarantine."""
-        queries = [self._repeated(), self._quarantined()]
+        """Note rows that repeat or precede another row of this load, or are promoted."""
+        queries = [self._repeated()]
         if self._raw_columns:
             queries += [self._promoted(is_complete=plan.is_complete), self._promoted_mended()]
         union = " union ".join(queries)
@@ -502,13 +503,15 @@ class _Candidate:
             f"and (sent._row_hash = raw._row_hash or coalesce({older}, false))"
         )
 
-    def _quarantined(self) -> str:
-        return (
+    def _find_quarantined(self) -> None:
+        """Note rows that are in quarantine besides."""
+        quarantined = (
             f"select sent.rowid as row_id from {self._name} as sent inner join quarantine.rows as bad "
             "on coalesce(sent._key, bad.key) = bad.key and sent._row_hash = bad.row_hash "
             f"where bad.source = {literal(self._table.source)} "
             f"and bad.table_name = {literal(self._table.name)} and bad.released_at is null"
         )
+        self._con.execute(f"insert into {DROPPED} ({quarantined}) except select row_id from {DROPPED}")
 
     def _promoted_mended(self) -> str:
         return (
@@ -574,12 +577,18 @@ class _Candidate:
     def _find_deleted(self, condition: str, gone: int) -> int:
         """Leave out the rows that say their record was deleted, and note the promoted ones among these.
 
+        Where another row, equally new, says that the record is there, both stay, for the guard to refuse.
+
         Returns:
             Records that are gone, those found by a sweep included.
         """
+        fresh = f"from {self._name} where rowid not in (select row_id from {DROPPED})"
         self._con.execute(
-            f"create or replace temp table {TOLD} as select rowid as row_id, _key from {self._name} "
-            f"where ({condition}) and rowid not in (select row_id from {DROPPED})"
+            f"create or replace temp table {TOLD} as select rowid as row_id, _key {fresh} and ({condition})"
+        )
+        self._con.execute(
+            f"delete from {TOLD} where _key in "
+            f"(select _key {fresh} and ({condition}) is not true and _key in (select _key from {TOLD}))"
         )
         self._con.execute(f"insert into {DROPPED} select row_id from {TOLD}")
         if not self._raw_columns:

@@ -223,6 +223,30 @@ def test_a_database_row_is_corrected_deleted_and_revived(plant: Plant):
     assert plant.load("crm", "subscriptions").status == "unchanged"
 
 
+def test_a_record_that_is_deleted_and_there_in_one_delivery_is_for_people_to_decide(plant: Plant):
+    told = CONFIG.replace("key: no\n", "key: no\n        deleted: note = 'gone'\n")
+    (plant.folder / "cem.yml").write_text(told, encoding="utf-8")
+    plant.settings = load_settings(plant.folder / "cem.yml", plant.folder / "home")
+    plant.orders(range(5))
+    assert plant.load().promoted == 5
+    changed = "o{0},c1,2024-03-01,7,EUR,{1}\n"
+    both = "".join(changed.format(number, note) for number in (1, 9) for note in ("n", "gone"))
+    plant.write("orders.csv", HEADER + both + changed.format(2, "gone"))
+    verdict = plant.load()
+    assert (verdict.promoted, verdict.quarantined, verdict.deduplicated) == (0, 4, 1)
+    assert [key for key, _ in plant.quarantined()] == ["o1", "o1", "o9", "o9"]
+    assert all("no cursor says which is newest" in " ".join(reasons) for _, reasons in plant.quarantined())
+    live = "select no, total from raw_shop.orders where _deleted_at is null order by 1"
+    assert plant.con.execute(live).fetchall() == [(f"o{number}", "12.50") for number in (0, 1, 3, 4)]
+    # While it says both it says nothing new, and of one of them it is believed.
+    plant.write("orders.csv", HEADER + both)
+    assert (plant.load().status, len(plant.quarantined())) == ("unchanged", 4)
+    plant.write("orders.csv", HEADER + changed.format(1, "gone"))
+    plant.load()
+    assert plant.con.execute(live).fetchall() == [(f"o{number}", "12.50") for number in (0, 3, 4)]
+    assert [key for key, _ in plant.quarantined()] == ["o9", "o9"]
+
+
 def test_a_row_that_was_given_another_key_is_not_brought_again(plant: Plant):
     bad = "o2,c1,2024-03-01,-5,EUR,n\n,c1,2024-03-01,5,EUR,n\n"
     plant.write("orders.csv", HEADER + "o1,c1,2024-03-01,5,EUR,n\n" + bad)
