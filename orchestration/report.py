@@ -95,7 +95,7 @@ def _kpis(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
             from periods order by period_grain = 'month' desc, period_start desc limit 1
         )
 
-        select kpi.metric, shown.label, kpi.value, kpi.ci_low, kpi.ci_high, kpi.n, kpi.reliability
+        select kpi.metric, shown.label, kpi.value, kpi.ci_low, kpi.ci_high, kpi.n, kpi.reliability, kpi.is_complete
         from marts.mart_kpi as kpi
         inner join shown using (period_grain, period_start)
         where kpi.calendar = 'gregorian' and kpi.slice = 'all'
@@ -110,14 +110,15 @@ def _kpis(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
 def _kpi_line(metric: str, title: str, row: tuple[object, ...] | None) -> list[str]:
     if row is None:
         return [title, "–", "", "0", "no data"]
-    _, _, value, low, high, n, reliability = row
+    _, _, value, low, high, n, reliability, is_settled = row
     if value is None:
         return [title, "–", "", f"{n:,}", str(reliability)]
     shown = [
         "–" if number is None else (f"{100 * float(str(number)):.1f} %" if metric in SHARES else f"{number:,.2f}")
         for number in (value, low, high)
     ]
-    return [title, shown[0], f"{shown[1]} … {shown[2]}", f"{n:,}", "" if reliability == "ok" else str(reliability)]
+    remarks = ["" if reliability == "ok" else str(reliability), "" if is_settled else "so far"]
+    return [title, shown[0], f"{shown[1]} … {shown[2]}", f"{n:,}", ", ".join(filter(None, remarks))]
 
 
 def _next_steps(folder: Path) -> str:

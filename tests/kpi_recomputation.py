@@ -24,6 +24,7 @@ import jdatetime
 from scipy import stats
 
 DAY = timedelta(days=1)
+SETTLED_AFTER_DAYS = {"fcr_7d": 7, "fcr_14d": 14, "fcr_30d": 30, "survey_response_rate": 7, "self_service_rate": 7}
 Z = float(stats.norm.ppf(0.975))
 TABLES = {
     "int_as_of__resolved": "as_of_at timestamp, as_of_date date",
@@ -85,9 +86,8 @@ class Period:
     def last(self) -> date:
         return min(self.end, RULES.as_of)
 
-    @property
-    def is_complete(self) -> bool:
-        return self.grain == "all" or self.end < RULES.as_of
+    def is_complete(self, settled_after: timedelta) -> bool:
+        return self.grain == "all" or self.end + settled_after < RULES.as_of
 
 
 def jalali_first(year: int, month: int) -> date:
@@ -708,8 +708,9 @@ def recompute(facts: Facts, rules: Rules) -> dict[Key, Row]:
     }
     cells = {key: row for key, row in cells.items() if key[4] in RULES.slices}
     complete = {(period.calendar, period.grain, period.start): period for period in periods}
-    for (_, calendar, grain, start, _, _), row in cells.items():
-        row["is_complete"] = complete[calendar, grain, start].is_complete
+    for (metric, calendar, grain, start, _, _), row in cells.items():
+        settled_after = timedelta(days=SETTLED_AFTER_DAYS.get(metric, 0))
+        row["is_complete"] = complete[calendar, grain, start].is_complete(settled_after)
         row["period_end"] = complete[calendar, grain, start].end
     return cells
 

@@ -7,6 +7,8 @@
         state       records that count at the end of the period (a record counts from its date until it is replaced
                     or too old);
         transition  customers active when the period began, by what became of them when it ended.
+    settled_after_days says how long what happened on a day may still be answered otherwise, and is not counted; a period
+    is complete when that has passed since its end.
     slices are the dimensions a metric is cut by, beside the whole.
     records_part names the part that the records behind a cell add up to, records_model the model that holds them,
     under the name of the metric, or of records_metric where one set of records serves several metrics.
@@ -388,6 +390,7 @@
   direction: higher_is_better
   interval_kind: wilson
   period_kind: flow
+  settled_after_days: {{ days }}
   slices: [channel, region, segment, product_line]
   n_meaning: >-
       Tickets that can be judged, by the day they were resolved.
@@ -663,6 +666,7 @@
   direction: higher_is_better
   interval_kind: wilson
   period_kind: flow
+  settled_after_days: 7
   slices: [channel, region, segment, survey]
   n_meaning: >-
       Delivered invitations.
@@ -690,6 +694,7 @@
   direction: higher_is_better
   interval_kind: wilson
   period_kind: flow
+  settled_after_days: {{ self_service_days() }}
   slices: [channel, region, segment]
   n_meaning: >-
       Needs for help of known customers.

@@ -81,7 +81,7 @@ def survey_row(facts: Facts, survey: str, kind: str, metric: str, scale: tuple[i
     is_valid = score is not None and low <= score <= high and (metric != "nps" or score == int(score))
     directed = (low + high - score if negative else score) if is_valid else None
     band = None
-    if metric == "nps" and directed is not None:
+    if metric == "nps" and scale == (0, 10) and directed is not None:
         band = "promoter" if directed >= 9 else "passive" if directed >= 7 else "detractor"
     facts["fct_survey_response"].append(
         {

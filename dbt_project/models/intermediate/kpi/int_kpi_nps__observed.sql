@@ -5,7 +5,7 @@ with answers as (
 relational as (
     select
         *,
-        is_valid and coalesce(band is not null and scale_min = 0 and scale_max = 10, false) as is_counted,
+        band is not null as is_counted,
         case band when 'promoter' then 1 when 'passive' then 0 when 'detractor' then -1 end as value
     from answers
     where

@@ -29,6 +29,10 @@ periods as (
     select * from {{ ref('dim_period') }}
 ),
 
+as_of as (
+    select * from {{ ref('int_as_of__resolved') }}
+),
+
 parts as (
     {%- for family in ('flows', 'states') %}
     select
@@ -122,13 +126,24 @@ combined as (
         parts.quantile,
         parts.quantile_low,
         parts.quantile_high,
+        -- What may still be answered otherwise is not counted yet.
         periods.is_complete
+        and (
+            parts.period_grain = 'all'
+            or periods.period_end + case parts.metric
+                {%- for metric in kpi_metrics() if metric.settled_after_days %}
+                when '{{ metric.metric }}' then {{ metric.settled_after_days }}
+                {%- endfor %}
+                else 0
+            end < as_of.as_of_date
+        ) as is_complete
     from parts
     inner join periods
         on
             parts.calendar = periods.calendar
             and parts.period_grain = periods.period_grain
             and parts.period_start = periods.period_start
+    cross join as_of
 )
 
 select * from combined

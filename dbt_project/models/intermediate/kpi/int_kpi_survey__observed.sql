@@ -7,7 +7,7 @@ by_metric as (
     select
         *,
         '{{ metric }}' as metric,
-        is_valid and coalesce(band is not null and scale_min = 0 and scale_max = 10, false) as is_counted,
+        band is not null as is_counted,
         case band when 'promoter' then 1 when 'passive' then 0 when 'detractor' then -1 end as value,
         cast(null as decimal(18, 9)) as metric_weight
     from answers

@@ -29,6 +29,7 @@ declared as (
         '{{ metric[column] | replace("'", "''") }}' as {{ column }},
         {%- endfor %}
         cast({{ metric.multiplier }} as double) as multiplier,
+        {{ metric.settled_after_days or 0 }} as settled_after_days,
         '{{ metric.slices | join(", ") }}' as slices,
         {{ metric.depends_on_sentiment or false }} as depends_on_sentiment,
         {{ loop.index }} as sort_order
@@ -47,6 +48,7 @@ final as (
         declared.direction,
         declared.interval_kind,
         declared.period_kind,
+        declared.settled_after_days,
         declared.slices,
         declared.n_meaning,
         declared.n_invalid_meaning,
