@@ -180,7 +180,7 @@ def plan_reading(
         settings: The settings.
         table: The source table.
         known: Values of `ops.source_state` by kind and name; empty to read everything.
-        is_preview: Whether the first page of an API will do.
+        is_preview: Whether the first page of an API, or the first lines of each text file, will do.
 
     Raises:
         SourceError: The source cannot be opened as configured.
@@ -191,7 +191,7 @@ def plan_reading(
         folder = settings.home / "unpacked"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=folder) as copies:
-            yield _files_plan(con, settings, table, known, Path(copies))
+            yield _files_plan(con, settings, table, known, Path(copies), is_preview=is_preview)
     elif table.path is not None:
         with api.api_reading(con, settings, table, known, first_page_only=is_preview) as reading:
             yield _api_plan(table, reading, known)
@@ -223,6 +223,8 @@ def _files_plan(
     table: Table,
     known: Mapping[tuple[str, str], str],
     copies: Path,
+    *,
+    is_preview: bool,
 ) -> Plan | None:
     files = find_files(settings.source(table.source), table)
     before = {name: value for (kind, name), value in known.items() if kind == "file" and value != GONE}
@@ -232,15 +234,18 @@ def _files_plan(
     if files and not changed and not (gone and is_sweep):
         return None
     # Which records are gone only shows in all files together.
-    parts = [_file_part(con, table, file, copies) for file in (files if is_sweep else changed)]
+    read = files if is_sweep else changed
+    parts = [_file_part(con, table, file, copies, is_preview=is_preview) for file in read]
     state = [StateEntry("file", file.label, file.fingerprint) for file in changed]
     state += [StateEntry("file", label, GONE) for label in sorted(gone)]
     return Plan([part for part in parts if part is not None], state, is_complete=is_sweep)
 
 
-def _file_part(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, copies: Path) -> Part | None:
+def _file_part(
+    con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, copies: Path, *, is_preview: bool
+) -> Part | None:
     with readable(table, file.label):
-        path = unpacked(table, file, copies)
+        path = unpacked(table, file, copies, is_preview=is_preview)
         relation = file_relation(con, table, file, path)
     if relation is None:
         return None

@@ -12,6 +12,7 @@ import errno
 import fnmatch
 import gzip
 import hashlib
+import io
 import logging
 import lzma
 import re
@@ -32,6 +33,9 @@ from orchestration.space import is_disk_full
 log = logging.getLogger("cem.sources")
 
 CHUNK = 1 << 20
+
+PREVIEW_BYTES = 1 << 18
+"""How much of a text a preview reads: a thousand rows of most files."""
 
 UTF8 = frozenset({"utf-8", "utf-8-sig", "ascii"})
 
@@ -154,13 +158,14 @@ def _options_fingerprint(table: Table) -> str:
     return hashlib.sha256(options.encode()).hexdigest()[:12]
 
 
-def unpacked(table: Table, file: SourceFile, folder: Path) -> Path:
+def unpacked(table: Table, file: SourceFile, folder: Path, *, is_preview: bool = False) -> Path:
     """The file as the engine can read it: out of its archive, text in UTF-8 without a byte order mark.
 
     Args:
         table: The table.
         file: One of its files.
         folder: Takes the copy where one is needed.
+        is_preview: Whether the first lines of a text will do.
 
     Raises:
         SourceError: The file cannot be read or unpacked, or the text is not in the declared encoding.
@@ -168,8 +173,9 @@ def unpacked(table: Table, file: SourceFile, folder: Path) -> Path:
     """
     is_packed = file.member is not None or file.path.suffix.lower() == ".gz"
     is_text = table.format in {"csv", "jsonl"}
+    is_preview = is_preview and is_text
     with readable(table, file.label):
-        is_ready = not is_packed and not (is_text and _needs_recoding(table, file))
+        is_ready = not is_packed and not is_preview and not (is_text and _needs_recoding(table, file))
     if is_ready:
         return file.path
     # The name of the copy says nothing: two files in two folders may have the same name.
@@ -177,7 +183,7 @@ def unpacked(table: Table, file: SourceFile, folder: Path) -> Path:
     copy = folder / f"{hashlib.sha256(file.label.encode()).hexdigest()[:16]}{suffix}"
     with readable(table, file.label), _opened(table, file) as packed, copy.open("wb") as target:
         if is_text:
-            _recode(table, file, packed, target)
+            _recode(table, file, _beginning(table, packed) if is_preview else packed, target)
         else:
             shutil.copyfileobj(packed, target, CHUNK)
     return copy
@@ -264,6 +270,35 @@ def _needs_recoding(table: Table, file: SourceFile) -> bool:
     if table.format == "jsonl" and _has_half_character(file.path):
         return True
     return undecodable_offset(file.path) is not None
+
+
+def _beginning(table: Table, packed: IO[bytes]) -> IO[bytes]:
+    """The first whole records of a text; all of it where it is short, or one array of JSON."""
+    block = packed.read(PREVIEW_BYTES)
+    if len(block) < PREVIEW_BYTES:
+        return io.BytesIO(block)
+    codec = _codec(table)
+    if codec not in UTF8:
+        try:
+            block = codecs.getincrementaldecoder(codec)().decode(block).encode()
+        except UnicodeDecodeError:
+            return io.BytesIO(block)  # where it is wrong is told by who reads it
+    if table.format == "jsonl" and block.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        packed.seek(0)
+        return packed
+    block = block[: _end_of_records(block, table.quote.encode() if table.format == "csv" else b"")]
+    return io.BytesIO(block if codec in UTF8 else block.decode().encode(codec))
+
+
+def _end_of_records(block: bytes, quote: bytes) -> int:
+    """Where the last whole record ends: at the end of a line, but for lines that go on within quotation marks."""
+    line_end = b"\n" if b"\n" in block else b"\r"
+    last = end = block.rfind(line_end)
+    while quote and end > 0 and block.count(quote, 0, end) % 2:
+        end = block.rfind(line_end, 0, end)
+    # A mark that stands alone, as in 5" pipes, is no beginning of a text.
+    end = end if end > last // 2 else last
+    return end + 1 if end >= 0 else len(block)
 
 
 def _recode(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) -> None:

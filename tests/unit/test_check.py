@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from orchestration.check import check
 from orchestration.settings import Settings
+from orchestration.sources.text_files import _end_of_records
 
 WriteConfig = Callable[[str], Settings]
 
@@ -130,6 +132,53 @@ def test_a_json_field_that_no_object_has_is_noted(tmp_path: Path, write_config: 
     assert report.problems == ()
     assert ["no column 'mail'" in note.text for note in report.notes] == [True]
     assert len(report.previews) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1256"])
+def test_of_a_long_text_only_the_beginning_is_read(
+    tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setattr("orchestration.sources.text_files.PREVIEW_BYTES", 997)
+    (tmp_path / "in").mkdir()
+    rows = "".join(f'{number},"سارا\nک {number}",s{number}@example.org,1/2/2016\n' for number in range(200))
+    content = f"id,name,mail,since\n{rows}".encode(encoding)
+    # Further on there is neither an end of the archive nor a text.
+    (tmp_path / "in" / "people.csv.gz").write_bytes(gzip.compress(content, 0)[:5000])
+
+    report = check(write_config(PEOPLE.replace("people.csv", f"people.csv.gz\n            encoding: {encoding}")), 1000)
+
+    assert report.problems == report.notes == ()
+    (preview,) = report.previews
+    assert 5 < len(preview.rows) < 50
+
+
+@pytest.mark.parametrize(
+    "content", ['[{"id": 1},\n{"id": 2}]', '{"id": 1}\n{"id": 2}\n', "\ufeff[\n" + '{"id":1},' * 9 + '{"id":2}]']
+)
+def test_json_is_not_cut_within_an_array(
+    tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr("orchestration.sources.text_files.PREVIEW_BYTES", 15)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "people.jsonl").write_text(content)
+
+    report = check(write_config(PEOPLE[: PEOPLE.index("full_name")].replace("people.csv", "people.jsonl")))
+
+    assert report.problems == ()
+    assert report.previews[0].rows[0] == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("block", "kept"),
+    [
+        ('a,b\n1,"x\ny"\n2,"z\n', 'a,b\n1,"x\ny"\n'),
+        ('a,b\n1,5" pipe\n2,x\n3,y', 'a,b\n1,5" pipe\n2,x\n'),
+        ("a,b\r1,2\r3,", "a,b\r1,2\r"),
+        ("one long line", "one long line"),
+    ],
+)
+def test_a_beginning_ends_with_a_whole_record(block: str, kept: str) -> None:
+    assert block[: _end_of_records(block.encode(), b'"')] == kept
 
 
 def test_databases_are_checked_too(tmp_path: Path, write_config: WriteConfig) -> None:
