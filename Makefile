@@ -42,7 +42,7 @@ check: setup  ## Validate cem.yml against the sources and preview what would be 
 	@$(BIN)/cem check
 
 demo: setup  ## Write a demo company for your own trials, e.g. make demo CUSTOMERS=100000 FOLDER=/tmp/company
-	@$(BIN)/cem demo --customers $(or $(CUSTOMERS),2000) --folder $(or $(FOLDER),var/demo)
+	@$(BIN)/cem demo $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(FOLDER),--folder $(FOLDER))
 
 lint: setup  ## ruff, mypy, sqlfluff, dbt parse without warnings, dg check defs
 	@$(MAKE) --no-print-directory --jobs 2 $(LINTS)
@@ -77,7 +77,7 @@ chaos: setup  ## Kill the job at random moments and compare what comes of it, e.
 	    --customers $(or $(CUSTOMERS),100) $(if $(JOBS),--jobs $(JOBS))
 
 bench: setup  ## Benchmarks; prints ratios, never fails on a clock
-	@$(BIN)/pytest tests/benchmarks -m benchmark -s
+	@$(BIN)/pytest tests/benchmarks -m benchmark -s -n 0
 
 docs: setup  ## Build the dbt docs (lineage, every model and column) into var/dbt/target
 	@$(BIN)/cem dbt docs generate --static

@@ -7,6 +7,7 @@ import dagster as dg
 from orchestration.defs.analytics import build_analytics_assets
 from orchestration.defs.automation import DAILY, build_failure_sensor, build_schedule, lost_runs_sensor
 from orchestration.defs.demo import build_demo_asset
+from orchestration.defs.executor import build_executor
 from orchestration.defs.identity import build_identity_assets
 from orchestration.defs.load import build_load_assets
 from orchestration.defs.operators import build_operator_jobs
@@ -38,8 +39,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         jobs=[DAILY, *build_operator_jobs(settings)],
         schedules=[build_schedule(settings)],
         sensors=[build_failure_sensor(settings), lost_runs_sensor],
-        # One process: DuckDB has one writer, and a process a step would pay all imports again.
-        executor=dg.in_process_executor,
+        executor=build_executor(settings),
     )
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import duckdb
 
@@ -327,10 +328,14 @@ _held: dict[Path, int] = {}
 
 
 @contextmanager
-def run_lock(home: Path) -> Iterator[None]:
+def run_lock(home: Path, patience_seconds: float = 0) -> Iterator[None]:
     """Hold the one-run-at-a-time lock of a state folder; the system frees it when the process dies.
 
     The process that holds it may enter again: a run holds it as a whole, each of its steps once more.
+
+    Args:
+        home: The state folder.
+        patience_seconds: How long to wait for a run that is under way.
 
     Raises:
         WarehouseBusyError: Another run of this state folder is under way.
@@ -346,7 +351,7 @@ def run_lock(home: Path) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
     with (home / "run.lock").open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle, patience_seconds)
         except BlockingIOError as error:
             handle.seek(0)
             raise WarehouseBusyError(
@@ -362,6 +367,20 @@ def run_lock(home: Path) -> Iterator[None]:
             yield
         finally:
             del _held[home]
+
+
+def _lock(handle: IO[str], patience_seconds: float) -> None:
+    """Lock a file, or raise BlockingIOError when somebody else has it for that long."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _remove_leftovers(home: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import duckdb
 import pytest
@@ -74,6 +75,12 @@ def test_the_lock_is_free_when_its_process_was_killed(tmp_path, other_process):
         pass
     with run_lock(tmp_path):
         pass
+
+
+def test_who_has_patience_gets_the_lock_when_it_is_free(tmp_path, other_process):
+    threading.Timer(0.5, other_process.kill).start()
+    with run_lock(tmp_path, patience_seconds=30):
+        other_process.wait()
 
 
 def test_bookkeeping_survives_a_second_opening(tmp_path):
