@@ -112,6 +112,14 @@ def test_a_warehouse_is_never_there_half_made(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.duckdb"]
 
 
+def test_a_warehouse_that_was_moved_away_leaves_no_log_that_the_next_one_stumbles_over(tmp_path):
+    with duckdb.connect(str(tmp_path / "moved.duckdb")) as con:
+        con.execute("set wal_autocheckpoint = '1TB'; create table t as select 1 as a")
+        shutil.copy(tmp_path / "moved.duckdb.wal", tmp_path / "new.duckdb.wal")
+    connect(tmp_path / "new.duckdb", tmp_path / "ext", "1GB", 1).close()
+    assert (tmp_path / "new.duckdb.wal.left").exists()
+
+
 def test_a_checkpoint_that_does_not_fit_in_memory_is_told_as_such(tmp_path):
     said = explained(
         tmp_path / "warehouse.duckdb",
