@@ -96,8 +96,6 @@ def _load_source(settings: Settings, source: Source) -> dg.AssetsDefinition:
                 held = [(table, verdict) for table, _, verdict in verdicts if verdict.status == "held"]
                 told = hold.tell_readers(con, settings) if held else ""
                 standing = current_staleness(con, settings) if held else None
-        except SourceError as error:
-            raise dg.Failure(str(error), allow_retries=error.is_transient) from error
         except (guard.GuardError, SpaceError, MemoryLimitError, WarehouseBrokenError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         if standing is not None:
