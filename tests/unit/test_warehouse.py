@@ -113,9 +113,10 @@ def test_a_warehouse_is_never_there_half_made(tmp_path):
 
 
 def test_a_warehouse_that_was_moved_away_leaves_no_log_that_the_next_one_stumbles_over(tmp_path):
-    with duckdb.connect(str(tmp_path / "moved.duckdb")) as con:
-        con.execute("set wal_autocheckpoint = '1TB'; create table t as select 1 as a")
-        shutil.copy(tmp_path / "moved.duckdb.wal", tmp_path / "new.duckdb.wal")
+    moved = tmp_path / "w.duckdb"
+    with connect(moved, tmp_path / "ext", "1GB", 1) as con:
+        con.execute("checkpoint; set wal_autocheckpoint = '1TB'; create table t as select 1 as a")
+        shutil.copy(f"{moved}.wal", tmp_path / "new.duckdb.wal")
     connect(tmp_path / "new.duckdb", tmp_path / "ext", "1GB", 1).close()
     assert (tmp_path / "new.duckdb.wal.left").exists()
 
