@@ -184,19 +184,21 @@ select customer_id from {{ find('int_customer__touched') }}
 {%- endmacro %}
 
 {#-
-    Condition on rows of a model that a test is about: they are of what was touched, so that the last build made them.
-    True for models that are built whole, and whenever tests are run by themselves (`dbt test`), which look at all rows:
-    a model that forgot to ask what is touched would be found there, and by `test_full_refresh.py`.
+    Condition on rows of a model that a test is about: they are of what was touched, or of new loads, so that the last
+    build made them. True for models that are built whole, and whenever tests are run by themselves (`dbt test`), which
+    look at all rows: a model that forgot to ask what is touched would be found there, and by `test_full_refresh.py`.
 
     Not by ref(): the tables that name what is touched are no parents of the test, only of the model.
 -#}
 {% macro is_made_by_last_build(model) -%}
-{%- if execute and flags.WHICH == 'build' and follows_change() -%}
+{%- if execute and flags.WHICH == 'build' and not should_full_refresh() -%}
 {%- set found = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
     | selectattr('schema', 'equalto', model.schema) | selectattr('alias', 'equalto', model.identifier) | first -%}
-{%- set touched = found.config.meta.touched if found else none -%}
-{%- if touched -%}
-{{- return(touched.column ~ ' in (' ~ touched_keys_of(touched, model, intermediate_as_last_built) ~ ')') -}}
+{%- set meta = found.config.meta if found else {} -%}
+{%- if meta.tables -%}
+{{- return('_load_id in (' ~ unseen_loads('unify', is_of_tables('loads', meta.tables)) ~ ')') -}}
+{%- elif meta.touched and follows_change() -%}
+{{- return(meta.touched.column ~ ' in (' ~ touched_keys_of(meta.touched, model, intermediate_as_last_built) ~ ')') -}}
 {%- endif -%}
 {%- endif -%}
 {{- return('true') -}}

@@ -100,6 +100,33 @@ def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_compa
     assert main(["dbt", "test", "--select", test]) == 0
 
 
+def test_a_night_looks_at_the_keys_of_new_loads_and_a_test_at_all(later_company, tmp_path, monkeypatch):
+    home = later_company.copy(tmp_path / "doubled")
+    settings = load_settings(home.parent / "cem.yml", home)
+    monkeypatch.setenv("CEM_CONFIG", str(home.parent / "cem.yml"))
+    monkeypatch.setenv("CEM_HOME", str(home))
+    test = "unique_int_order__unioned_order_key"
+    with writing(settings) as con:
+        con.execute("""
+            insert into ops.loads
+            select 'new', source, _table, 'promoted', 1, 1, 0, 0, null, now(), now()
+            from intermediate.int_order__unioned limit 1
+        """)
+    for load_id, finds_it in (("new", True), ("old", False)):
+        with writing(settings) as con:
+            con.execute(
+                "create or replace temp table twice as "
+                f"select * replace ('{load_id}' as _load_id) from intermediate.int_order__unioned limit 1"
+            )
+            con.execute("insert into intermediate.int_order__unioned from twice")
+        (result,) = transform.build(settings, ["--select", test])
+        assert (result.status == "fail") is finds_it, result.message
+        assert main(["dbt", "test", "--select", test]) != 0
+        with writing(settings) as con:
+            con.execute(f"delete from intermediate.int_order__unioned where _load_id = '{load_id}'")
+    assert main(["dbt", "test", "--select", test]) == 0
+
+
 def happen(settings, night):
     """What else happens before a night."""
     with writing(settings) as con:
