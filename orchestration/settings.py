@@ -88,7 +88,7 @@ def _currency(code: str) -> str:
 
 
 def _cron(text: str) -> str:
-    from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # only a written cron needs it
+    from croniter import CroniterError, croniter  # only a written cron needs it
 
     hint = "allowed: five fields, minute (0-59) hour (0-23) day (1-31) month (1-12) weekday (0-7), such as '0 3 * * *'"
     if not _CRON.fullmatch(text):

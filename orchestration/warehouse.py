@@ -247,7 +247,7 @@ def _create(warehouse: Path) -> None:
     Nothing but the pinned DuckDB opens it, so it has that one's storage format, in which texts are written with a
     quarter less work than in the format that every DuckDB reads. A file keeps the format it was made in.
 
-    A log without its file is put aside: whoever moved the file away may want it, and no other file can be opened with it.
+    A log without its file is put aside: whoever moved the file away may want it, and no other file opens with it.
     """
     log = Path(f"{warehouse}.wal")
     if log.exists():

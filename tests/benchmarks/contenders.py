@@ -1,6 +1,7 @@
-"""What a full build is compared with, each run as a process of its own: `python contenders.py NAME HOME RAW OUT`.
+"""What a full build is compared with, each a process of its own: `python contenders.py NAME HOME RAW OUT MEMORY`.
 
-HOME is the state folder after a full build, RAW holds the raw files, OUT is an empty folder to write to.
+HOME is the state folder after a full build, RAW holds the raw files, OUT is an empty folder to write to, MEMORY is what
+DuckDB may take.
 
 Belongs here: the floor, and what somebody would do instead. Does not belong here: measuring (`test_scale.py`).
 """
@@ -14,14 +15,14 @@ from pathlib import Path
 import duckdb
 
 
-def floor(home: Path, raw: Path, out: Path) -> None:
+def floor(home: Path, raw: Path, out: Path, memory: str) -> None:
     """Read every raw value once and write the published marts once: the least any such job does on this machine.
 
     Raw files are parsed, as text where text was sent, and every value is hashed; nothing is cleaned, kept or joined.
     """
     relations = [_reader(path) for path in sorted(raw.rglob("*_[0-9]*"))]
     with duckdb.connect(config={"extension_directory": str(home / "extensions"), "threads": 2}) as con:
-        con.execute("set memory_limit = '6GB'; set preserve_insertion_order = false")
+        con.execute(f"set memory_limit = '{memory}'; set preserve_insertion_order = false")
         for path in raw.glob("*.db"):
             con.execute(f"attach '{path}' as crm (type sqlite)")
             tables = con.execute("select table_name from duckdb_tables() where database_name = 'crm'").fetchall()
@@ -46,7 +47,7 @@ def _reader(path: Path) -> str:
     return readers[path.suffix]
 
 
-def pandas_scripts(home: Path, raw: Path, out: Path) -> None:
+def pandas_scripts(home: Path, raw: Path, out: Path, memory: str) -> None:
     """A customer view and monthly KPIs as an analyst's scripts make them: pandas on the same files.
 
     People are one when they share a mail or a phone as typed; nothing is guarded, no name is compared, times are taken
@@ -154,7 +155,7 @@ def pandas_scripts(home: Path, raw: Path, out: Path) -> None:
     kpis.to_csv(out / "kpis.csv")
 
 
-def plain_dbt(home: Path, raw: Path, out: Path) -> None:
+def plain_dbt(home: Path, raw: Path, out: Path, memory: str) -> None:
     """The same models with dbt alone, every one a table that is built anew; extraction and identity left aside."""
     import os
     import re
@@ -169,7 +170,7 @@ def plain_dbt(home: Path, raw: Path, out: Path) -> None:
     config = project / "dbt_project.yml"
     config.write_text(config.read_text().replace("+materialized: view", "+materialized: table"))
     for path in [*project.rglob("models/**/*.sql"), *(out / "models").rglob("*.sql")]:
-        text = re.sub(r"\{\{ config\(materialized='(view|table)'\) \}\}", "", path.read_text())
+        text = re.sub(r"\{\{ config\([^\n]+\) \}\}", "", path.read_text())
         path.write_text(re.sub(r"\{\{ config\(\n.*?\n\) \}\}", "", text, flags=re.DOTALL))
     shutil.copyfile(home / "warehouse.duckdb", out / "warehouse.duckdb")
     with duckdb.connect(str(out / "warehouse.duckdb")) as con:
@@ -180,7 +181,7 @@ def plain_dbt(home: Path, raw: Path, out: Path) -> None:
         "CEM_DBT_MODELS": str(out / "models"),
         "CEM_DBT_MACROS": str(out / "macros"),
         "CEM_WAREHOUSE": str(out / "warehouse.duckdb"),
-        "CEM_MEMORY_LIMIT": "6GB",
+        "CEM_MEMORY_LIMIT": memory,
     }
     folders = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(out / "target")]
     excluded = ["--exclude-resource-type", "unit_test", "--exclude-resource-type", "test", "--log-level", "none"]
@@ -193,4 +194,4 @@ def plain_dbt(home: Path, raw: Path, out: Path) -> None:
 CONTENDERS = {"floor": floor, "pandas scripts": pandas_scripts, "dbt, every model a table": plain_dbt}
 
 if __name__ == "__main__":
-    CONTENDERS[sys.argv[1]](*map(Path, sys.argv[2:]))
+    CONTENDERS[sys.argv[1]](*map(Path, sys.argv[2:5]), sys.argv[5])

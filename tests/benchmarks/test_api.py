@@ -1,6 +1,5 @@
 """An API into DuckDB: our pages on disk against dlt's own pipelines, CPU seconds of the reader, as ratios."""
 
-import json
 import os
 import subprocess
 import sys
@@ -97,7 +96,7 @@ def cpu_seconds(code, *arguments):
 
 
 @pytest.mark.benchmark
-def test_what_reading_an_api_costs(tmp_path, capsys):
+def test_what_reading_an_api_costs(tmp_path, keep):
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(TICKETS), str(SIZE)], stdout=subprocess.PIPE, text=True
     )
@@ -117,8 +116,7 @@ def test_what_reading_an_api_costs(tmp_path, capsys):
         server.kill()
         server.wait()
     ours = costs["pages on disk, read by DuckDB"]
-    (tmp_path / "benchmark.json").write_text(json.dumps(costs, indent=2))
-    with capsys.disabled():
-        sys.stdout.write(f"\n{TICKETS:,} tickets over HTTP, CPU of the reader, imports included\n")
-        for name, used in costs.items():
-            sys.stdout.write(f"  {used:7.1f} s  {TICKETS / used:9,.0f} rows/s  {used / ours:5.1f} ×  {name}\n")
+    lines = [f"{TICKETS:,} tickets over HTTP, CPU of the reader, imports included"]
+    for name, used in costs.items():
+        lines.append(f"  {used:7.1f} s  {TICKETS / used:9,.0f} rows/s  {used / ours:5.1f} ×  {name}")
+    keep("reading an API", {"tickets": TICKETS, "cpu_seconds": costs}, "\n".join(lines))

@@ -5,7 +5,6 @@ deleted records, and a few spoilt rows a thousand, so every hold here is one too
 """
 
 import os
-import sys
 
 import pytest
 
@@ -33,7 +32,7 @@ def loads_of_a_day(con, settings, held):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("seed", SEEDS)
-def test_how_many_sound_loads_are_held(tmp_path, capsys, seed):
+def test_how_many_sound_loads_are_held(tmp_path, keep, seed):
     (tmp_path / "cem.yml").write_text(
         "company: Bench\nidentity: {default_country: IR}\n"
         f"sources:\n  - {{name: demo, kind: demo, customers: {CUSTOMERS}, seed: {seed}}}\n"
@@ -49,6 +48,5 @@ def test_how_many_sound_loads_are_held(tmp_path, capsys, seed):
         advance(settings.demo_folder, 1, extensions=settings.extensions)
         loads += loads_of_a_day(con, settings, held)
     con.close()
-    with capsys.disabled():
-        sys.stdout.write(f"\nseed {seed}: {CUSTOMERS:,} customers, {DAYS} days, {loads:,} loads, {len(held)} held ")
-        sys.stdout.write(f"({len(held) / loads:.2%})\n" + "".join(f"  {line}\n" for line in held))
+    head = f"{CUSTOMERS:,} customers, {DAYS} days, {loads:,} loads, {len(held)} held ({len(held) / loads:.2%})"
+    keep(f"sound loads that are held, seed {seed}", {"loads": loads, "held": held}, "\n".join([head, *held]))

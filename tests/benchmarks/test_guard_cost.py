@@ -31,6 +31,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from results import Keep
 
 from orchestration.guard import guard_table
 from orchestration.guard import prepare as compile_suites
@@ -438,7 +439,7 @@ def line(name: str, costs: dict[str, dict[str, float]]) -> str:
 
 
 @pytest.mark.benchmark
-def test_what_the_guard_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_the_guard_costs(tmp_path: Path, keep: Keep):
     start = tmp_path / "start"
     start.mkdir()
     prepare(start)
@@ -451,12 +452,9 @@ def test_what_the_guard_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
             cost = cost_of(name, start, tmp_path / "run")
             if cost is not None and (name not in costs or cost["cpu_seconds"] < costs[name]["cpu_seconds"]):
                 costs[name] = cost
-            (tmp_path / "guard_cost.json").write_text(
-                json.dumps({"tickets": TICKETS, "rules": len(RULES), "costs": costs}, indent=1)
-            )
-    with capsys.disabled():
-        sys.stdout.write(f"\n{TICKETS:,} tickets, {len(RULES)} rules; CPU against ours and audit only; peak memory\n")
-        sys.stdout.writelines(f"{line(name, costs)}\n" for name in names)
+    head = f"{TICKETS:,} tickets, {len(RULES)} rules; CPU against ours and audit only; peak memory"
+    text = "\n".join([head, *(line(name, costs) for name in names)])
+    keep("what the guard costs", {"tickets": TICKETS, "rules": len(RULES), "costs": costs}, text)
     assert len({cost["bad"] for cost in costs.values() if "bad" in cost}) <= 1
 
 

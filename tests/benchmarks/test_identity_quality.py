@@ -10,15 +10,14 @@ million records, without stock Splink.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 from ground_truth import Quality, demo_company, evident_recall, febrl, households, quality
+from results import Keep
 
 from orchestration import demo
 from orchestration.identity import blocking, resolve
@@ -140,19 +139,19 @@ def by_stock_splink(con: duckdb.DuckDBPyConnection) -> Quality:
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", SETS)
-def test_who_is_who(name: str, tmp_path: Path, extensions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_is_who(name: str, tmp_path: Path, extensions: Path, keep: Keep) -> None:
     con = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
     SETS[name](con, tmp_path, extensions)
     found = {"as installed": by_product(con), "rules": by_rules(con), "stock Splink": by_stock_splink(con)}
     found["trained"] = by_product(con, train_model(con, tmp_path / "model.json"))
     records, humans = con.execute("select count(*), count(distinct human) from truth").fetchall()[0]
     evident, pairs = evident_recall(con, "(select person_key, customer_id as cluster from identity.member)")
-    with capsys.disabled():
-        sys.stdout.write(f"\n{name}: {records:,} records of {humans:,} humans\n")
-        for contender in ("rules", "stock Splink", "as installed", "trained"):
-            sys.stdout.write(f"  {contender:<13} {found[contender]}\n")
-        sys.stdout.write(f"  of {pairs:,} true pairs with enough evidence, trained finds {evident:.4f}\n")
-    (tmp_path / "benchmark.json").write_text(json.dumps({key: vars(each) for key, each in found.items()}, default=str))
+    lines = [f"{records:,} records of {humans:,} humans"]
+    lines += [
+        f"  {contender:<13} {found[contender]}" for contender in ("rules", "stock Splink", "as installed", "trained")
+    ]
+    lines.append(f"  of {pairs:,} true pairs with enough evidence, trained finds {evident:.4f}")
+    keep(f"who is who: {name}", {contender: vars(each) for contender, each in found.items()}, "\n".join(lines))
     # Merging two humans is worse than missing a match: nothing may buy recall with precision.
     for contender in ("as installed", "trained"):
         assert found[contender].precision >= min(found["stock Splink"].precision, 0.9975)
@@ -165,7 +164,7 @@ CUSTOMERS = int(os.environ.get("CEM_BENCH_CUSTOMERS", "0"))
 
 @pytest.mark.benchmark
 @pytest.mark.skipif(not CUSTOMERS, reason="CEM_BENCH_CUSTOMERS names no size")
-def test_who_is_who_in_a_big_company(tmp_path: Path, extensions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_is_who_in_a_big_company(tmp_path: Path, extensions: Path, keep: Keep) -> None:
     con = duckdb.connect(str(tmp_path / "warehouse.duckdb"), config={"memory_limit": "8GB"})
     company(CUSTOMERS, 606)(con, tmp_path, extensions)
     partition = "(select person_key, customer_id as cluster from identity.member)"
@@ -176,11 +175,11 @@ def test_who_is_who_in_a_big_company(tmp_path: Path, extensions: Path, capsys: p
     found["trained"] = by_product(con, train_model(con, tmp_path / "model.json"))
     evident["trained"] = evident_recall(con, partition)
     records, humans = con.execute("select count(*), count(distinct human) from truth").fetchall()[0]
-    with capsys.disabled():
-        sys.stdout.write(f"\n{records:,} records of {humans:,} humans\n")
-        for contender in ("rules", "as installed", "trained"):
-            share, pairs = evident[contender]
-            sys.stdout.write(f"  {contender:<13} {found[contender]}   of {pairs:,} evident pairs {share:.4f}\n")
+    lines = [f"{records:,} records of {humans:,} humans"]
+    for contender in ("rules", "as installed", "trained"):
+        share, pairs = evident[contender]
+        lines.append(f"  {contender:<13} {found[contender]}   of {pairs:,} evident pairs {share:.4f}")
+    keep("who is who in a big company", {contender: vars(each) for contender, each in found.items()}, "\n".join(lines))
     assert found["trained"].precision >= 0.995
     assert evident["trained"][0] > evident["rules"][0]
     con.close()

@@ -1,16 +1,13 @@
 """What identity costs as records grow, and what nights cost: ten thousand new records, or new, changed and gone ones.
 
-Seconds and memory are printed and left in `var/benchmarks` as JSON and as a table, never judged; that the partial runs
-give what a run over everything gives is. Sizes come from CEM_BENCH_RECORDS, such as `1000000,3000000`; what does not
-fit in CEM_BENCH_MEMORY is spilled to disk.
+Seconds and memory are kept, never judged; that the partial runs give what a run over everything gives is judged.
+Sizes come from CEM_BENCH_RECORDS, such as `1000000,3000000`; what does not fit in CEM_BENCH_MEMORY is spilled to disk.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 from ground_truth import crowd, quality
+from results import Keep
 
 from orchestration.identity import IdentityResult, resolve
 from orchestration.identity.state import input_hash_sql
@@ -30,7 +28,6 @@ CHANGED = 10_000
 """Records a night: all of them new, or half with another phone, a quarter gone and a quarter new."""
 
 MEMORY = os.environ.get("CEM_BENCH_MEMORY", "8GB")
-RESULTS = Path(__file__).parents[2] / "var" / "benchmarks"
 
 
 def arrive(con: duckdb.DuckDBPyConnection, records: int) -> None:
@@ -63,7 +60,7 @@ def change(con: duckdb.DuckDBPyConnection, records: int) -> None:
     """)
 
 
-NIGHTS = {"arrivals": arrive, "night": change}
+NIGHTS = {"only new ones": arrive, "new, changed and gone ones": change}
 """What comes one night after the other, by its name in the results."""
 
 
@@ -93,42 +90,22 @@ def measured(run: Callable[[], IdentityResult]) -> tuple[IdentityResult, Cost]:
     return result, cost
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The results of all sizes, for a reader."""
-    lines = [
-        "| records | customers | full: CPU s | s | load | peak GB | only new | CPU s | of full "
-        "| new, changed, gone | CPU s | of full |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for records, found in sorted(results.items(), key=lambda each: int(each[0])):
-        full = found["full"]
-        nights = " | ".join(
-            f"{found[night]['changed']:,} | {found[night]['cpu_seconds']:.1f} | "
-            f"{found[night]['cpu_seconds'] / full['cpu_seconds']:.1%}"
-            for night in NIGHTS
-        )
-        lines.append(
-            f"| {int(records):,} | {found['customers']:,} | {full['cpu_seconds']:.0f} | {full['seconds']:.0f} | "
-            f"{full['load']} | {found['peak_gb']:.1f} | {nights} |"
-        )
-    return "\n".join(lines)
-
-
-def keep(records: int, found: dict[str, Any]) -> str:
-    """Put the results of one size beside those of others; returns the table of all."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    file = RESULTS / "identity_scale.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
-    results[str(records)] = found
-    file.write_text(json.dumps(results, indent=2))
-    text = table(results)
-    (RESULTS / "identity_scale.md").write_text(text + "\n")
-    return text
+def table(records: int, found: dict[str, Any]) -> str:
+    """The results of one size, for a reader."""
+    lines = ["| | records | CPU s | of the full run | s |", "|---|---:|---:|---:|---:|"]
+    full = found["full"]
+    for name in ("full", *NIGHTS):
+        cost = found[name]
+        changed = records if name == "full" else cost["changed"]
+        share = cost["cpu_seconds"] / full["cpu_seconds"]
+        lines.append(f"| {name} | {changed:,} | {cost['cpu_seconds']:.1f} | {share:.1%} | {cost['seconds']:.1f} |")
+    peak = f"{found['customers']:,} customers; peak memory {found['peak_gb']:.1f} GB; {found['quality']}"
+    return "\n".join([*lines, "", peak])
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("records", RECORDS)
-def test_nights_cost_what_changed(records: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nights_cost_what_changed(records: int, tmp_path: Path, keep: Keep) -> None:
     con = duckdb.connect(
         str(tmp_path / "warehouse.duckdb"),
         config={"threads": 2, "memory_limit": MEMORY, "temp_directory": str(tmp_path / "spill")},
@@ -145,18 +122,14 @@ def test_nights_cost_what_changed(records: int, tmp_path: Path, capsys: pytest.C
         result, nights[name] = measured(lambda: resolve(con, settings))
         assert result.delta < 0.1 * records
     con.execute("create temp table after_the_nights as select person_key, customer_id from identity.member")
-    text = keep(
-        records,
-        {
-            "customers": first.customers,
-            "full": asdict(full),
-            **{name: asdict(cost) for name, cost in nights.items()},
-            "peak_gb": round(peak, 2),
-            "quality": str(found),
-        },
-    )
-    with capsys.disabled():
-        sys.stdout.write(f"\n{text}\n{records:,} records: {found}\n")
+    costs = {
+        "customers": first.customers,
+        "full": asdict(full),
+        **{name: asdict(cost) for name, cost in nights.items()},
+        "peak_gb": round(peak, 2),
+        "quality": str(found),
+    }
+    keep(f"identity of {records:,} records", costs, table(records, costs))
     resolve(con, settings, full=True)
     moved = con.execute("""
         select count(*)

@@ -6,9 +6,7 @@ row in a mart that does not.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 
 import duckdb
 import pytest
@@ -62,7 +60,7 @@ def cost(con: duckdb.DuckDBPyConnection, settings: Settings, change: str) -> flo
 
 
 @pytest.mark.benchmark
-def test_what_a_publication_costs_after_a_change(tmp_path, capsys):
+def test_what_a_publication_costs_after_a_change(tmp_path, keep):
     found: dict[str, dict[str, float]] = {}
     for parquet in (False, True):
         home = tmp_path / f"parquet-{parquet}"
@@ -77,10 +75,9 @@ def test_what_a_publication_costs_after_a_change(tmp_path, capsys):
             publish(con, settings, "first", MARTS)
             costs = {name: cost(con, settings, change) for name, change in CHANGES.items()}
         found["file and Parquet" if parquet else "file alone"] = costs
-    (tmp_path / "benchmark.json").write_text(json.dumps({"owners": OWNERS, "cpu_seconds": found}, indent=2))
-    with capsys.disabled():
-        sys.stdout.write(f"\n{OWNERS:,} owners, {21 * OWNERS:,} rows; CPU against a publication of everything\n")
-        for form, costs in found.items():
-            for name, seconds in costs.items():
-                sys.stdout.write(f"  {seconds / costs['everything']:6.1%}  {seconds:5.1f} s  {form}: {name}\n")
+    lines = [f"{OWNERS:,} owners, {21 * OWNERS:,} rows; CPU against a publication of everything"]
+    for form, costs in found.items():
+        for name, seconds in costs.items():
+            lines.append(f"  {seconds / costs['everything']:6.1%}  {seconds:5.1f} s  {form}: {name}")
+    keep("a publication after a change", {"owners": OWNERS, "cpu_seconds": found}, "\n".join(lines))
     assert found["file alone"]["1 % of the owners"] < found["file alone"]["everything"]

@@ -1,17 +1,15 @@
 """What a run costs and where it goes, in one run on one machine: shares of the whole, never a limit on a clock."""
 
-import json
 import os
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from test_scale import LINE
 
 CUSTOMERS = int(os.environ.get("CEM_BENCH_CUSTOMERS", "2000"))
-LINE = re.compile(r"^(extract|guard|unify|model|publish) +(.+?) +([\d,]+) rows +([\d.]+) s")
 DBT = "dbt models and tests"
 
 
@@ -34,7 +32,7 @@ def by_part(output):
 
 
 @pytest.mark.benchmark
-def test_where_the_time_of_a_run_goes(tmp_path, capsys):
+def test_where_the_time_of_a_run_goes(tmp_path, keep):
     (tmp_path / "cem.yml").write_text(
         f"company: Bench\nidentity: {{default_country: IR}}\n"
         f"sources:\n  - {{name: demo, kind: demo, customers: {CUSTOMERS}}}\n"
@@ -54,14 +52,12 @@ def test_where_the_time_of_a_run_goes(tmp_path, capsys):
         parts["the rest (Dagster, definitions, summary)"] = total - sum(parts.values())
         result[name] = {"seconds": total, "shares": {part: seconds / total for part, seconds in parts.items()}}
     result["empty_to_full"] = empty / full
-    (tmp_path / "benchmark.json").write_text(json.dumps(result, indent=2))
-
-    with capsys.disabled():
-        sys.stdout.write(f"\n{CUSTOMERS:,} customers; prepare {prepare:.1f} s, code location {location:.1f} s, ")
-        sys.stdout.write(f"interpreter alone {interpreter:.2f} s\n")
-        for name in ("full", "empty"):
-            sys.stdout.write(f"{name} run {result[name]['seconds']:.1f} s\n")
-            for part, share in result[name]["shares"].items():
-                sys.stdout.write(f"  {share:6.1%}  {part}\n")
-        sys.stdout.write(f"empty / full = {result['empty_to_full']:.2f}\n")
+    lines = [
+        f"{CUSTOMERS:,} customers; prepare {prepare:.1f} s, code location {location:.1f} s, "
+        f"interpreter alone {interpreter:.2f} s"
+    ]
+    for name in ("full", "empty"):
+        lines.append(f"{name} run {result[name]['seconds']:.1f} s")
+        lines += [f"  {share:6.1%}  {part}" for part, share in result[name]["shares"].items()]
+    keep("where the time of a run goes", result, "\n".join([*lines, f"empty / full = {result['empty_to_full']:.2f}"]))
     assert by_part(empty_output).keys() >= {"extract", "guard", "dbt", "publish"}

@@ -1,68 +1,122 @@
 """What a full build and a night cost as companies grow, beside the floor and what somebody would do instead.
 
-Everything is measured in one run on one machine: seconds, CPU seconds, peak memory and disk, and ratios of them; no
+Everything is measured in one run on one machine: seconds, CPU seconds, memory and disk at most, and ratios of them; no
 limit on a clock. `CEM_BENCH_SIZES` names the companies by their customers, `CEM_BENCH_COMPANY=plain` takes those of
-`plain_company.py` instead of demo companies, `CEM_BENCH_CONTENDERS=none` leaves out the comparisons. The results are
-left in `var/benchmarks` as JSON and as a table.
+`plain_company.py` instead of demo companies, `CEM_BENCH_CONTENDERS=none` leaves out the comparisons.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 
+import dagster as dg
 import duckdb
 import plain_company
 import pytest
 from contenders import CONTENDERS
+from results import Keep
+
+from orchestration.defs.run import instance
+from orchestration.settings import load_settings
 
 SIZES = [int(size) for size in os.environ.get("CEM_BENCH_SIZES", "2000").split(",")]
 COMPARED = [name for name in CONTENDERS if os.environ.get("CEM_BENCH_CONTENDERS", "all") in ("all", name)]
 MEMORY = os.environ.get("CEM_BENCH_MEMORY", "6GB")
-RESULTS = Path(__file__).parents[2] / "var" / "benchmarks"
 CEM = Path(sys.executable).with_name("cem")
 NIGHTS = {"a night, one day": 1, "a night, one week": 7}
 """Days the company lives on before a night: of two years of history, one day is about a thousandth."""
 
 LINE = re.compile(r"^(extract|guard|unify|model|publish) +(.+?) +([\d,]+) rows +([\d.]+) s")
+NAMED = ("unify: ", "model: ", "guard: marts")
+"""Parts of a run that are told apart; the rest of a stage is one for each source or table, which are added up."""
+
+DEAREST = 12
+"""Models that are named with what they took."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process cost: seconds of the clock and of the CPU, peak memory in GB; seconds by stage of a run."""
+    """What a process cost.
+
+    Attributes:
+        seconds: Seconds of the clock.
+        cpu_seconds: Seconds of the CPU.
+        memory_gb: Memory at most.
+        disk_gb: What the company's folder took at most, raw files, results and spilled rows together.
+        spilled_gb: Spilled rows at most.
+        stages: Seconds of the clock by part of a run.
+        models: Seconds of the clock by model, of the dearest ones.
+    """
 
     seconds: float
     cpu_seconds: float
     memory_gb: float
+    disk_gb: float
+    spilled_gb: float
     stages: dict[str, float] = field(default_factory=dict)
+    models: dict[str, float] = field(default_factory=dict)
 
 
 def cost_of(command: list[object], env: dict[str, str]) -> Cost:
     """Run a command to its end, and say on standard output what it cost: all the sizes together take hours."""
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [str(part) for part in command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    with most_disk(Path(env["CEM_CONFIG"]).parent) as most:
+        process = subprocess.Popen(
+            [str(part) for part in command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     assert status == 0, output[-3000:]
     stages: dict[str, float] = {}
     for found in map(LINE.match, output.splitlines()):
         if found:
-            stage = f"{found[1]}: {found[2]}" if found[1] in ("unify", "model") else found[1]
-            stages[stage] = round(stages.get(stage, 0.0) + float(found[4]), 1)
-    cost = Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, stages)
+            part = f"{found[1]}: {found[2]}"
+            part = part if part.startswith(NAMED) else found[1]
+            stages[part] = round(stages.get(part, 0.0) + float(found[4]), 1)
+    models = model_seconds(env) if command[1] == "run" else {}
+    cost = Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, *most, stages, models)
     print(*(Path(str(part)).name for part in command), cost, file=sys.__stdout__, flush=True)
     return cost
+
+
+@contextmanager
+def most_disk(folder: Path) -> Iterator[list[float]]:
+    """Look at a folder every second; the list holds what it took at most, and the most that was spilled, in GB."""
+    most, is_over = [0.0, 0.0], Event()
+
+    def watch() -> None:
+        while not is_over.wait(1):
+            most[:] = max(most[0], disk_gb(folder)), max(most[1], disk_gb(folder / "var" / "warehouse.duckdb.tmp"))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def model_seconds(env: dict[str, str]) -> dict[str, float]:
+    """Seconds that the dearest models of the last run took, by name, as Dagster keeps them."""
+    with instance(load_settings(Path(env["CEM_CONFIG"]), Path(env["CEM_HOME"]))) as history:
+        (run,) = history.get_runs(limit=1)
+        records = history.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    made = [record.event_log_entry.asset_materialization for record in records]
+    seconds = {each.asset_key.path[-1]: each.metadata["seconds"].value for each in made if "seconds" in each.metadata}
+    dearest = sorted(seconds, key=seconds.get, reverse=True)[:DEAREST]
+    return {name: round(seconds[name], 1) for name in dearest}
 
 
 def records(home: Path, after: str = "") -> tuple[int, str]:
@@ -76,8 +130,12 @@ def records(home: Path, after: str = "") -> tuple[int, str]:
 
 
 def disk_gb(folder: Path) -> float:
-    """Size of the files of a folder; a second name of a file adds nothing."""
-    files = {path.stat().st_ino: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    """Size of the files of a folder, in GB; a second name of a file adds nothing."""
+    files = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # what is spilled goes at any moment
+            about = path.lstat()
+            files[about.st_ino] = about.st_size
     return sum(files.values()) / 2**30
 
 
@@ -136,9 +194,8 @@ def measure(customers: int, folder: Path) -> dict[str, object]:
     for name in company.compared:
         out = folder / name.replace(" ", "_").replace(",", "")
         out.mkdir()
-        costs[name] = cost_of(
-            [sys.executable, Path(__file__).with_name("contenders.py"), name, home, company.raw, out], env
-        )
+        contender = [sys.executable, Path(__file__).with_name("contenders.py"), name, home, company.raw, out, MEMORY]
+        costs[name] = cost_of(contender, env)
         subprocess.run(["rm", "-rf", str(out)], check=True)
     changed = {}
     for name, days in NIGHTS.items():
@@ -165,21 +222,24 @@ def table(result: dict[str, object]) -> str:
         f"{result['customers']:,} customers, {result['records']:,} records, {result['raw_gb']:.2f} GB of raw files; "
         f"warehouse {result['warehouse_gb']:.2f} GB, published {result['published_gb']:.2f} GB",
         "",
-        "| | seconds | CPU s | of the full build (CPU) | floors (CPU) | peak memory |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | seconds | of the full build | CPU s | of the full build | floors (CPU) | memory | disk | spilled |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, cost in costs.items():
         share = f" ({result['changed'][name]:.2%} of the records)" if name in result["changed"] else ""
         times = f"{cost.cpu_seconds / floor.cpu_seconds:.1f}" if floor else ""
         lines.append(
-            f"| {name}{share} | {cost.seconds:,.1f} | {cost.cpu_seconds:,.1f} | "
-            f"{cost.cpu_seconds / full.cpu_seconds:.1%} | {times} | {cost.memory_gb:.1f} GB |"
+            f"| {name}{share} | {cost.seconds:,.1f} | {cost.seconds / full.seconds:.1%} | {cost.cpu_seconds:,.1f} | "
+            f"{cost.cpu_seconds / full.cpu_seconds:.1%} | {times} | {cost.memory_gb:.1f} GB | {cost.disk_gb:.1f} GB | "
+            f"{cost.spilled_gb:.1f} GB |"
         )
     for name in ("full build", *NIGHTS, "nothing new"):
         known = costs[name].stages
         rest = costs[name].seconds - sum(known.values())
         parts = [f"{stage} {seconds / costs[name].seconds:.0%}" for stage, seconds in known.items()]
         lines += ["", f"{name}: {', '.join(parts)}, the rest {rest / costs[name].seconds:.0%}"]
+        dearest = [f"{model} {seconds:,.1f} s" for model, seconds in costs[name].models.items()]
+        lines += [f"Dearest models: {', '.join(dearest)}"] if dearest else []
     return "\n".join(lines)
 
 
@@ -187,16 +247,18 @@ def growth(results: list[dict[str, object]]) -> str:
     """How the full build grows from each size to the next."""
     lines = []
     for small, large in itertools.pairwise(results):
-        cost = large["costs"]["full build"]["cpu_seconds"] / small["costs"]["full build"]["cpu_seconds"]
+        fulls = small["costs"]["full build"], large["costs"]["full build"]
+        cpu, clock = (fulls[1][what] / fulls[0][what] for what in ("cpu_seconds", "seconds"))
         lines.append(
             f"{small['customers']:,} → {large['customers']:,} customers: "
-            f"{large['records'] / small['records']:.1f} times the records, {cost:.1f} times the CPU seconds"
+            f"{large['records'] / small['records']:.1f} times the records, {cpu:.1f} times the CPU seconds, "
+            f"{clock:.1f} times the seconds of the clock"
         )
     return "\n".join(lines)
 
 
 @pytest.mark.benchmark
-def test_what_it_costs_as_companies_grow(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_it_costs_as_companies_grow(tmp_path: Path, keep: Keep):
     results = []
     for customers in SIZES:
         folder = tmp_path / str(customers)
@@ -204,13 +266,9 @@ def test_what_it_costs_as_companies_grow(tmp_path: Path, capsys: pytest.CaptureF
         results.append(measure(customers, folder))
         subprocess.run(["rm", "-rf", str(folder)], check=True)
         text = "\n\n".join([*map(table, results), growth(results)])
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        name = "scale" if COMPANY == "demo" else f"scale_{COMPANY}"
-        (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2))
-        (RESULTS / f"{name}.md").write_text(text + "\n")
-    with capsys.disabled():
-        sys.stdout.write(f"\n{text}\n")
+        keep(f"{COMPANY} companies as they grow", results, text)
     for result in results:
         # A night's work follows the change: less than everything, more than nothing.
         cpu = {name: cost["cpu_seconds"] for name, cost in result["costs"].items()}
-        assert cpu["nothing new"] < cpu["full build"]
+        assert cpu["nothing new"] < min(cpu[night] for night in NIGHTS)
+        assert max(cpu[night] for night in NIGHTS) < cpu["full build"]
