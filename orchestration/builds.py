@@ -2,7 +2,7 @@
 
 A stage is up to date when its fingerprint (code, models, settings of its rows, loads, identities) is the one it
 was last built with. Its models are built anew from the first row when their basis (code, models, settings of its rows,
-shape of the raw tables, what few rows say of all others) is another one; else they follow the loads that
+shape of the raw tables, how texts are judged) is another one; else they follow the loads that
 `ops.built_loads` does not name for the stage, entities by the loads themselves and what is made of entities by the
 records and customers that these touch. All of it lives in the warehouse it describes.
 """
@@ -53,17 +53,6 @@ SETTINGS = {"reporting", "kpis", "identity", "clv"}
 """Parts of the configuration that rows depend on, beside what the models written from it say. Of others they do not:
 where the state folder is, when and with how much memory runs are made, and how their marts are published."""
 
-REFERENCES = {
-    "intermediate.int_agent__unioned": "agent_key, is_bot",
-    "intermediate.int_product__unioned": "product_key, product_line, unit_cost, currency",
-    "intermediate.int_survey__unioned": "survey_key, name, kind, channel",
-    "intermediate.int_question__unioned": (
-        "question_key, survey_key, metric, scale_min, scale_max, polarity, top_box_min"
-    ),
-    "sentiment.model": "language, scorer",
-}
-"""Small relations of which any row may tell of any customer, and what they tell, by relation."""
-
 
 def _basis(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> str:
     """A hash of everything but the loads; a raw column that became wider reads otherwise in old rows too."""
@@ -74,7 +63,7 @@ def _basis(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> st
     told = settings.model_dump_json(include=SETTINGS)
     parts: list[object] = [_code_fingerprint(), project_fingerprint(settings), told, shape]
     if stage == MODEL:
-        parts += [_content(con, relation, columns) for relation, columns in REFERENCES.items()]
+        parts.append(_content(con, "sentiment.model", "language, scorer"))  # which may judge any text otherwise
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -119,6 +108,8 @@ def record(con: duckdb.DuckDBPyConnection, settings: Settings, stage: str) -> No
         # UNIFY may have begun on loads that it is not through with: then what it removed is still to be told.
         loads = "select load_id, source, table_name from ops.loads where status in ('promoted', 'released')"
         con.execute(f"delete from ops.removed_records where not exists ({loads} except {seen})")
+        con.execute("delete from ops.built_references")
+        con.execute("insert into ops.built_references from intermediate.int_reference__hashed")
     else:
         seen = "select load_id, source, table_name from ops.loads where status in ('promoted', 'released')"
         as_of = None

@@ -115,6 +115,11 @@ create table if not exists ops.removed_records (
     record_key text not null
 );
 alter table ops.removed_records add column if not exists person_key text;
+create table if not exists ops.built_references (
+    entity text not null,
+    record_key text not null,
+    content ubigint not null
+);
 create table if not exists ops.decisions (
     decided_at timestamp not null,
     kind text not null check (kind in ('release', 'discard', 'replay')),

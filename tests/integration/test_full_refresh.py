@@ -22,9 +22,17 @@ from orchestration.settings import load_settings
 from orchestration.transform import TransformError
 from orchestration.warehouse import utc_now, writing
 
-NIGHTS = ({"people_are_joined", "killed"}, {"time_went_back"})
+NIGHTS = ({"people_are_joined", "killed"}, {"references_changed"}, {"time_went_back"})
 """What happens on days, after each of which the job runs once more; the shared company had a first run and one weeks
 later."""
+
+REFERENCES = {
+    ("demo_crm", "products"): "product_line = 'all', unit_cost = '1.5'",
+    ("demo_support", "agents"): "is_bot = (is_bot = 'false')::text",
+    ("demo_survey", "surveys"): "name = name || '!', channel = 'sms'",
+    ("demo_survey", "questions"): "highest = (highest::int + 1)::text",
+}
+"""What else a night may find of tables of which a row tells of many records of others."""
 
 WHAT_CHANGED = {
     "intermediate.int_person__unseen",
@@ -136,6 +144,13 @@ def happen(settings, night):
             ).fetchone()
             decisions.force(con, one, other, "tester", "one of them asked")
             builds.forget(con)
+        if "references_changed" in night:
+            for (source, table), change in REFERENCES.items():
+                con.execute(f"update raw_{source}.{table} set {change}, _load_id = 'references'")
+                con.execute(
+                    "insert into ops.loads values ('references', ?, ?, 'promoted', 1, 1, 0, 0, null, now(), now())",
+                    [source, table],
+                )
         if "time_went_back" in night:
             con.execute("update ops.builds set as_of_at = as_of_at + interval 40 day where stage = 'model'")
 

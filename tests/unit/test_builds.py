@@ -67,10 +67,10 @@ def recorded(warehouse, write_config):
     warehouse.execute("""
         create schema intermediate;
         create table intermediate.int_as_of__resolved as select timestamp '2026-03-01 12:00:00' as as_of_at;
-        create table intermediate.int_product__unioned (
-            product_key text, product_line text, unit_cost decimal(18, 4), currency text, name text
-        );
-        insert into intermediate.int_product__unioned values ('shop:1', 'tea', 2, 'USD', 'Green tea');
+        create table intermediate.int_reference__hashed as
+        select 'product' as entity, 'shop:1' as record_key, 1 as content;
+        create schema sentiment;
+        create table sentiment.model as select 'en' as language, 'first' as scorer, 7 as text_count;
         insert into ops.removed_records values ('order', 'shop:7', null);
     """)
     for stage in (UNIFY, MODEL):
@@ -92,14 +92,19 @@ def test_what_was_removed_is_kept_until_the_models_know(warehouse, recorded):
     assert warehouse.execute("from ops.removed_records").fetchall() == []
 
 
-def test_a_row_that_tells_of_everybody_has_all_models_built_anew(warehouse, recorded):
-    warehouse.execute("update intermediate.int_product__unioned set unit_cost = 3")
-    assert not builds.begin(warehouse, recorded, MODEL)
-
-
-def test_what_no_model_reads_of_such_a_row_does_not(warehouse, recorded):
-    warehouse.execute("update intermediate.int_product__unioned set name = 'Finest green tea'")
+def test_what_references_told_is_remembered_and_followed(warehouse, recorded):
+    warehouse.execute("update intermediate.int_reference__hashed set content = 2")
     assert builds.begin(warehouse, recorded, MODEL)
+    assert warehouse.execute("from ops.built_references").fetchall() == [("product", "shop:1", 1)]
+    builds.record(warehouse, recorded, MODEL)
+    assert warehouse.execute("from ops.built_references").fetchall() == [("product", "shop:1", 2)]
+
+
+def test_texts_that_are_judged_otherwise_have_all_models_built_anew(warehouse, recorded):
+    warehouse.execute("update sentiment.model set text_count = 8")
+    assert builds.begin(warehouse, recorded, MODEL)
+    warehouse.execute("update sentiment.model set scorer = 'second'")
+    assert not builds.begin(warehouse, recorded, MODEL)
 
 
 def test_marts_of_which_some_were_built_by_hand_are_built_anew(warehouse, recorded):

@@ -27,7 +27,16 @@
     'opportunity_stage_event': ('opportunity', as_last_built('marts', 'fct_opportunity_stage_event')),
     'ticket_event': ('ticket', as_last_built('intermediate', 'int_ticket_event__ordered')),
 } %}
+{#- Who refers to what others tell of, by which column. -#}
+{%- set referring = [
+    ('order_line', 'product_key', 'product'),
+    ('ticket_event', 'assignee_key', 'agent'),
+    ('ticket_event', "source || ':' || actor_id", 'agent'),
+    ('invitation', 'survey_key', 'survey'),
+    ('response', 'question_key', 'question'),
+] %}
 {%- set as_of = ref('int_as_of__resolved') %}
+{%- set told = ref('int_reference__hashed') %}
 {%- set follows = follows_change() %}
 {%- if follows %}
     {%- set moments = run_query("select as_of_at from " ~ as_of).columns[0].values() %}
@@ -46,6 +55,37 @@ responses as (
 ticket_merges as (
     select * from {{ ref('int_ticket__merged') }}
 ),
+
+questions as (
+    select * from {{ ref('int_question__unioned') }}
+),
+
+{%- if follows %}
+
+-- References that tell something else than they told the last build. A question is asked in the way of its survey.
+told_otherwise as (
+    select
+        coalesce(told.entity, built.entity) as entity,
+        coalesce(told.record_key, built.record_key) as record_key
+    from {{ told }} as told
+    full join ops.built_references as built
+        on
+            told.entity = built.entity
+            and told.record_key = built.record_key
+    where told.content is distinct from built.content
+),
+
+references_changed as (
+    select * from told_otherwise
+    union
+    select
+        'question' as entity,
+        question_key as record_key
+    from questions
+    where survey_key in {{ keys_of('survey', 'told_otherwise') }}
+),
+
+{%- endif %}
 
 -- Records that the last build has not seen as they are, and those that time has reached since.
 changed as (
@@ -71,6 +111,14 @@ changed as (
         entity,
         record_key
     from ops.removed_records
+    {%- for entity, column, reference in referring %}
+    union all
+    select
+        '{{ entity }}' as entity,
+        {{ entity }}_key as record_key
+    from {{ ref('int_' ~ entity ~ '__unioned') }}
+    where {{ column }} in {{ keys_of(reference, 'references_changed') }}
+    {%- endfor %}
     {%- endif %}
 ),
 
