@@ -37,6 +37,7 @@
 ] %}
 {%- set as_of = ref('int_as_of__resolved') %}
 {%- set told = ref('int_reference__hashed') %}
+{%- set questions = ref('int_question__unioned') %}
 {%- set follows = follows_change() %}
 {%- if follows %}
     {%- set moments = run_query("select as_of_at from " ~ as_of).columns[0].values() %}
@@ -54,10 +55,6 @@ responses as (
 
 ticket_merges as (
     select * from {{ ref('int_ticket__merged') }}
-),
-
-questions as (
-    select * from {{ ref('int_question__unioned') }}
 ),
 
 {%- if follows %}
@@ -81,7 +78,7 @@ references_changed as (
     select
         'question' as entity,
         question_key as record_key
-    from questions
+    from {{ questions }}
     where survey_key in {{ keys_of('survey', 'told_otherwise') }}
 ),
 
