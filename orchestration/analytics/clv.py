@@ -458,7 +458,7 @@ def _observation_end(con: duckdb.DuckDBPyConnection, settings: ClvSettings) -> d
 
 
 def _collect_histories(con: duckdb.DuckDBPyConnection, currency: str, end: date | None) -> None:
-    """One row per customer and day with a purchase (`clv_day`), one per customer (`clv_history`)."""
+    """One row per customer and day with a purchase (`clv_day`), one per customer, with its place (`clv_history`)."""
     con.execute(
         """
         create or replace temp table clv_day as
@@ -478,6 +478,7 @@ def _collect_histories(con: duckdb.DuckDBPyConnection, currency: str, end: date 
         create or replace temp table clv_history as
         select
             customer_id,
+            row_number() over (order by customer_id) - 1 as place,
             (count(*) - 1)::double as x,
             date_diff('day', first_date, max(ordered_date)) / 7.0::double as t_x,
             date_diff('day', first_date, $end::date) / 7.0::double as age,
@@ -519,7 +520,8 @@ def _fit_histories(con: duckdb.DuckDBPyConnection) -> Fit:
 
 
 def _fit_and_write(con: duckdb.DuckDBPyConnection, settings: Settings, end: date | None) -> ClvResult:
-    history = con.execute("select * from clv_history order by customer_id").fetchnumpy()
+    # Without their ids, which would be as many objects of Python.
+    history = con.execute("select x, t_x, age, valued, mean from clv_history order by place").fetchnumpy()
     x, t_x, age, valued = (np.asarray(history[name], dtype=float) for name in ("x", "t_x", "age", "valued"))
     mean: Array = np.ma.filled(np.ma.asarray(history["mean"], dtype=float), np.nan)
     # Value of 0 or below (gifts, refunds) has no place in a gamma distribution: as good as unknown.
@@ -544,7 +546,7 @@ def _fit_and_write(con: duckdb.DuckDBPyConnection, settings: Settings, end: date
     con.begin()
     try:
         con.execute("create schema if not exists marts")
-        _write_customers(con, settings, end, history["customer_id"], predictions, share)
+        _write_customers(con, settings, end, predictions, share)
         _write_parameters(con, settings, end, (bg_nbd, gamma_gamma), int((x > 0).sum()), correlation, share)
         con.commit()
     except BaseException:
@@ -571,14 +573,14 @@ def _write_customers(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     end: date | None,
-    customers: npt.NDArray[Any],
     predictions: dict[str, Array],
     share: float | None,
 ) -> None:
     import pyarrow as pa
 
     arrays = {name: pa.array(values, pa.float64(), mask=~np.isfinite(values)) for name, values in predictions.items()}
-    con.register("clv_prediction", pa.table({"customer_id": pa.array(customers, pa.string()), **arrays}))
+    places = pa.array(np.arange(len(predictions["alive"])))
+    con.register("clv_prediction", pa.table({"place": places, **arrays}))
     selected = _select(
         MARTS[0].columns,
         {
@@ -602,7 +604,7 @@ def _write_customers(
         create or replace table marts.mart_clv as
         select {selected}
         from clv_history as history
-        inner join clv_prediction as prediction on history.customer_id = prediction.customer_id
+        inner join clv_prediction as prediction on history.place = prediction.place
         order by history.customer_id
         """,
         {
