@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from orchestration.located_yaml import Problem
+from orchestration.guard.suites import stray_custom_suites
+from orchestration.located_yaml import Place, Problem
 from orchestration.settings import EntityMapping, Settings, Table, place_of
 from orchestration.sources.contract import load_contract
 from orchestration.sources.errors import SourceError
@@ -128,6 +129,10 @@ def check(settings: Settings, rows: int = 3, *, show_personal: bool = False) -> 
                 _check_table(con, findings, table, rows, show_personal=show_personal)
             except SourceError as error:
                 findings.problem(table, error.field, str(error))
+    tables = [(table.source, table.name) for table in settings.tables()]
+    for suite in stray_custom_suites(settings.config_path.parent, tables):
+        text = "no table has this name, so nothing is judged by it; the file of a table is <source>__<table>.json"
+        findings.notes.append(Problem(Place(str(suite), 1), "", text))
     return CheckReport(tuple(findings.problems), tuple(findings.notes), tuple(findings.previews))
 
 

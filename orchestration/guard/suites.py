@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -132,6 +133,18 @@ def custom_suite(config_folder: Path, source: str, table: str) -> Suite | None:
         if path.exists():
             return _read(path)
     return None
+
+
+def stray_custom_suites(config_folder: Path, tables: Iterable[tuple[str, str]]) -> list[Path]:
+    """Suites of the user beside cem.yml that belong to no table, so that nothing is judged by them.
+
+    Args:
+        config_folder: Folder of cem.yml.
+        tables: Source and name of each table there is.
+    """
+    known = {f"{source}__{table}" for source, table in tables}
+    suites = sorted((config_folder / "expectations" / "custom").glob("*.json"))
+    return [path for path in suites if path.stem not in known]
 
 
 def _read(path: Path) -> Suite:

@@ -214,3 +214,23 @@ def test_a_demo_company_that_is_not_there_yet_is_no_problem(write_config: WriteC
 
     assert report.problems == ()
     assert ["the demo company is not there yet" in note.text for note in report.notes] == [True]
+
+
+def test_rules_of_a_table_that_there_is_not_are_noticed(write_config: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("id\n1\n")
+    custom = tmp_path / "expectations" / "custom"
+    custom.mkdir(parents=True)
+    for name in ("crm__people.json", "crm__peple.json"):
+        (custom / name).write_text('{"name": "own", "expectations": []}')
+
+    report = check(
+        write_config("""
+        sources:
+          - name: crm
+            kind: files
+            tables: [{name: people, files: people.csv, key: id, entity: person, columns: {person_id: id}}]
+    """)
+    )
+
+    assert report.problems == ()
+    assert [Path(note.place.file).name for note in report.notes] == ["crm__peple.json"]
