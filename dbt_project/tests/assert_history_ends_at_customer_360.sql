@@ -27,5 +27,6 @@ where
         or history.active_subscription_count <> customers.active_subscription_count
         or history.latest_nps_score is distinct from customers.latest_nps_score
         or history.latest_csat_score_100 is distinct from customers.latest_csat_score_100
+        or history.is_active is distinct from customers.is_active
         or (history.last_order_date is null) <> (customers.last_order_at is null)
     )

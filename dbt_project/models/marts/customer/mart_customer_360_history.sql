@@ -80,7 +80,8 @@ changes as (
         null as mention_step,
         null as negative_mention_step,
         null as subscription_step,
-        null as active_step
+        null as contract_step,
+        null as purchase_step
     from customers
     union all by name
     select
@@ -144,13 +145,15 @@ changes as (
     select
         customer_id,
         cast(started_date as timestamp) as changed_at,
-        1 as active_step
+        case when kind = 'contractual' then 1 end as contract_step,
+        case when kind = 'noncontractual' then 1 end as purchase_step
     from spans
     union all by name
     select
         customer_id,
         cast(ended_date as timestamp) as changed_at,
-        -1 as active_step
+        case when kind = 'contractual' then -1 end as contract_step,
+        case when kind = 'noncontractual' then -1 end as purchase_step
     from spans
     union all by name
     select
@@ -159,19 +162,26 @@ changes as (
     from answers
 ),
 
+told as (
+    select
+        *,
+        coalesce(contract_step, purchase_step) is not null as is_day
+    from changes
+),
+
 dated as (
     select
         changes.*,
         case
             -- Spans of activity are dates already.
-            when changes.active_step is not null then cast(changes.changed_at as date)
+            when changes.is_day then cast(changes.changed_at as date)
             else {{ reporting_date('changes.changed_at') }}
         end as changed_date
-    from changes
+    from told as changes
     cross join as_of
     where
         changes.customer_id is not null
-        and changes.changed_at <= case when changes.active_step is null then as_of.as_of_at else as_of.as_of_date end
+        and changes.changed_at <= case when changes.is_day then as_of.as_of_date else as_of.as_of_at end
 ),
 
 daily as (
@@ -188,8 +198,10 @@ daily as (
         count(mention_step) as mention_step,
         coalesce(sum(negative_mention_step), 0) as negative_mention_step,
         coalesce(sum(subscription_step), 0) as subscription_step,
-        coalesce(sum(active_step), 0) as active_step,
-        count(active_step) as active_change_count
+        coalesce(sum(contract_step), 0) as contract_step,
+        count(contract_step) as contract_change_count,
+        coalesce(sum(purchase_step), 0) as purchase_step,
+        count(purchase_step) as purchase_change_count
     from dated
     group by customer_id, changed_date
 ),
@@ -248,8 +260,10 @@ final as (
         last_value(nps_band ignore nulls) over so_far as latest_nps_band,
         last_value(csat_score_100 ignore nulls) over so_far as latest_csat_score_100,
         last_value(ces_score_100 ignore nulls) over so_far as latest_ces_score_100,
+        -- A contract says more than the pace of orders: who ever had one is judged by it from then on.
         case
-            when sum(active_change_count) over so_far > 0 then sum(active_step) over so_far > 0
+            when sum(contract_change_count) over so_far > 0 then sum(contract_step) over so_far > 0
+            when sum(purchase_change_count) over so_far > 0 then sum(purchase_step) over so_far > 0
         end as is_active
     from days
     window
