@@ -139,14 +139,27 @@ touched as (
     inner join persons
         on named.person_key = persons.person_key
     {%- if follows %}
-    {%- for entity, fact in facts.items() %}
+    {%- for entity, fact in facts.items() if fact != 'fct_interaction' %}
     union
     select customer_id
     from {{ as_last_built('marts', fact) }}
-    where
-        {{ 'record' if fact == 'fct_interaction' else entity }}_key
-        in {{ keys_of(entity, 'records') }}
+    where {{ entity }}_key in {{ keys_of(entity, 'records') }}
     {%- endfor %}
+    -- What has no fact of its own, in one look at the longest of all tables.
+    union
+    select customer_id
+    from {{ as_last_built('marts', 'fct_interaction') }}
+    where
+        record_key in (
+            select records.record_key
+            from records
+            where
+                records.entity in (
+                    {%- for entity, fact in facts.items() if fact == 'fct_interaction' %}
+                    '{{ entity }}'{{ ',' if not loop.last }}
+                    {%- endfor %}
+                )
+        )
     {%- for found in ('relinked', 'held_otherwise', 'passed', 'brought_back', 'left_over') %}
     union
     select customer_id from {{ found }}

@@ -38,7 +38,9 @@ path_counts as (
 named as (
     select
         closed.* exclude (path),
-        case when path_counts.customer_count >= {{ suppressed_below() }} then closed.path else 'other' end as path
+        case when path_counts.customer_count >= {{ suppressed_below() }} then closed.path else 'other' end as path,
+        case when path_counts.customer_count >= {{ suppressed_below() }} then path_counts.customer_count end
+            as path_customer_count
     from closed
     inner join path_counts
         on
@@ -51,7 +53,11 @@ counted as (
         band,
         path,
         count(*) as journey_count,
-        count(distinct customer_id) as customer_count,
+        -- Known of every path by itself; only those that are counted together share customers.
+        coalesce(
+            any_value(path_customer_count),
+            count(distinct customer_id) filter (where path_customer_count is null)
+        ) as customer_count,
         count(*) filter (where has_order) as order_journey_count,
         median(duration_days) as median_duration_days,
         count(end_score) as scored_count,
