@@ -136,9 +136,14 @@ where
 {{- return(execute and not should_full_refresh() and last_build() is not none) -}}
 {%- endmacro %}
 
+{#- Whether there are books of what was loaded and built, as in every warehouse that runs have made. -#}
+{% macro is_booked() -%}
+{{- return(adapter.get_relation(target.database, 'ops', 'builds') is not none) -}}
+{%- endmacro %}
+
 {#- When the models were built last and the moment their figures were as of, or none. -#}
 {% macro last_build() -%}
-{%- if adapter.get_relation(target.database, 'ops', 'builds') is none -%}
+{%- if not is_booked() -%}
 {{- return(none) -}}
 {%- endif -%}
 {%- set found = run_query("select built_at, as_of_at from ops.builds where stage = 'model'").rows -%}
@@ -195,7 +200,7 @@ select customer_id from {{ find('int_customer__touched') }}
 {%- set found = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
     | selectattr('schema', 'equalto', model.schema) | selectattr('alias', 'equalto', model.identifier) | first -%}
 {%- set meta = found.config.meta if found else {} -%}
-{%- if meta.tables -%}
+{%- if meta.tables and is_booked() -%}
 {{- return('_load_id in (' ~ unseen_loads('unify', is_of_tables('loads', meta.tables)) ~ ')') -}}
 {%- elif meta.touched and follows_change() -%}
 {{- return(meta.touched.column ~ ' in (' ~ touched_keys_of(meta.touched, model, intermediate_as_last_built) ~ ')') -}}

@@ -84,10 +84,7 @@ def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monke
 
 
 def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_company, tmp_path, monkeypatch):
-    home = later_company.copy(tmp_path / "doubled")
-    settings = load_settings(home.parent / "cem.yml", home)
-    monkeypatch.setenv("CEM_CONFIG", str(home.parent / "cem.yml"))
-    monkeypatch.setenv("CEM_HOME", str(home))
+    settings = copied(later_company, tmp_path / "doubled", monkeypatch)
     test = "unique_fct_order_order_key"
     with writing(settings) as con:
         con.execute("""
@@ -109,10 +106,7 @@ def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_compa
 
 
 def test_a_night_looks_at_the_keys_of_new_loads_and_a_test_at_all(later_company, tmp_path, monkeypatch):
-    home = later_company.copy(tmp_path / "doubled")
-    settings = load_settings(home.parent / "cem.yml", home)
-    monkeypatch.setenv("CEM_CONFIG", str(home.parent / "cem.yml"))
-    monkeypatch.setenv("CEM_HOME", str(home))
+    settings = copied(later_company, tmp_path / "doubled", monkeypatch)
     test = "unique_int_order__unioned_order_key"
     with writing(settings) as con:
         con.execute("""
@@ -133,6 +127,14 @@ def test_a_night_looks_at_the_keys_of_new_loads_and_a_test_at_all(later_company,
         with writing(settings) as con:
             con.execute(f"delete from intermediate.int_order__unioned where _load_id = '{load_id}'")
     assert main(["dbt", "test", "--select", test]) == 0
+
+
+def copied(company, folder, monkeypatch):
+    """The settings of a copy of a company, which commands find by the environment."""
+    home = company.copy(folder)
+    monkeypatch.setenv("CEM_CONFIG", str(home.parent / "cem.yml"))
+    monkeypatch.setenv("CEM_HOME", str(home))
+    return load_settings(home.parent / "cem.yml", home)
 
 
 def happen(settings, night):
