@@ -12,7 +12,10 @@ as_of as (
 
 revenue_orders as (
     select
-        orders.*,
+        orders.order_key,
+        orders.customer_id,
+        orders.ordered_date,
+        orders.margin_amount,
         orders.customer_id is not null
         and orders.margin_amount is not null
         and coalesce(orders.currency, '{{ reporting_currency() }}') = '{{ reporting_currency() }}' as is_counted

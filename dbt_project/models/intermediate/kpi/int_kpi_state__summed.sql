@@ -21,12 +21,12 @@ records as (
     select * from clv_records
 ),
 
--- A record comes in on one day and goes out on another; what counts on a day is all that came in so far less all that
--- went out. The work grows with the records, not with the records times the days they count.
-entries as (
+-- Records that count for the same days, read once: of many customers they do not fit in memory.
+alike as (
     select
         metric,
-        observed_date as date_day,
+        observed_date,
+        counted_until_date,
         {{ dimensions | join(', ') }},
         {{ select_moments_of_records() }}
     from records
@@ -34,26 +34,23 @@ entries as (
     group by all
 ),
 
-exits as (
+-- A record comes in on one day and goes out on another; what counts on a day is all that came in so far less all that
+-- went out. The work grows with the records, not with the records times the days they count.
+changes as (
+    select
+        metric,
+        observed_date as date_day,
+        {{ dimensions | join(', ') }},
+        {{ select_moments() }}
+    from alike
+    union all
     select
         metric,
         counted_until_date as date_day,
         {{ dimensions | join(', ') }},
-        {{ select_moments_of_records() }}
-    from records
-    where counted_until_date > observed_date
-    group by all
-),
-
-changes as (
-    select * from entries
-    union all
-    select
-        metric,
-        date_day,
-        {{ dimensions | join(', ') }},
         {{ select_moments('-') }}
-    from exits
+    from alike
+    where counted_until_date is not null
 ),
 
 sliced_changes as (
