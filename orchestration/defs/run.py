@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from orchestration.defs.load import load_space
 from orchestration.defs.transform import build_space
 from orchestration.processes import is_running, process_name
 from orchestration.settings import Settings
-from orchestration.sources.errors import SourceError
 from orchestration.space import is_disk_full, is_given_up, require_space
 from orchestration.warehouse import explained, make_room, run_lock, writing
 
@@ -124,8 +123,7 @@ def _require_room(settings: Settings) -> None:
     with writing(settings) as con:
         needed = 0
         for source in settings.sources:
-            with suppress(SourceError):  # its own step says what is wrong with it, and tries again
-                needed += load_space(con, settings, source)
+            needed += load_space(con, settings, source)
     require_space(settings.home, needed + build_space(settings), "this run")
 
 

@@ -171,17 +171,17 @@ told as (
 
 dated as (
     select
-        changes.*,
+        told.*,
         case
             -- Spans of activity are dates already.
-            when changes.is_day then cast(changes.changed_at as date)
-            else {{ reporting_date('changes.changed_at') }}
+            when told.is_day then cast(told.changed_at as date)
+            else {{ reporting_date('told.changed_at') }}
         end as changed_date
-    from told as changes
+    from told
     cross join as_of
     where
-        changes.customer_id is not null
-        and changes.changed_at <= case when changes.is_day then as_of.as_of_date else as_of.as_of_at end
+        told.customer_id is not null
+        and told.changed_at <= case when told.is_day then as_of.as_of_date else as_of.as_of_at end
 ),
 
 daily as (

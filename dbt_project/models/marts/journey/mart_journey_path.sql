@@ -25,27 +25,27 @@ closed as (
     where not is_open
 ),
 
-path_counts as (
+common_paths as (
     select
         band,
         path,
         count(distinct customer_id) as customer_count
     from closed
     group by band, path
+    having count(distinct customer_id) >= {{ suppressed_below() }}
 ),
 
 -- Paths of a few customers are chance, and might name them: together they are `other`.
 named as (
     select
         closed.* exclude (path),
-        case when path_counts.customer_count >= {{ suppressed_below() }} then closed.path else 'other' end as path,
-        case when path_counts.customer_count >= {{ suppressed_below() }} then path_counts.customer_count end
-            as path_customer_count
+        coalesce(common_paths.path, 'other') as path,
+        common_paths.customer_count as path_customer_count
     from closed
-    inner join path_counts
+    left join common_paths
         on
-            closed.band = path_counts.band
-            and closed.path = path_counts.path
+            closed.band = common_paths.band
+            and closed.path = common_paths.path
 ),
 
 counted as (
