@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,10 +23,11 @@ from orchestration.engine_errors import without_values
 from orchestration.settings import Settings
 from orchestration.sources.staging import write_dbt_inputs
 from orchestration.space import is_disk_full
-from orchestration.warehouse import explained, make_room, spill_limit
+from orchestration.warehouse import explained, is_memory_held, make_room, spill_limit
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+    from dbt_common.events.base_types import EventMsg
 
 PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
 
@@ -243,7 +244,8 @@ def _call(settings: Settings, arguments: Sequence[str], manifest: Manifest | Non
     from dbt.cli.main import dbtRunner
 
     with _dbt_environment(settings):
-        outcome = dbtRunner(manifest=manifest).invoke(["--log-level", "none", *arguments, *_folders(settings)])
+        runner = dbtRunner(manifest=manifest, callbacks=[_reopening(settings)])
+        outcome = runner.invoke(["--log-level", "none", *arguments, *_folders(settings)])
     if outcome.exception is not None:
         raise TransformError(f"dbt {arguments[0]} failed: {outcome.exception}") from outcome.exception
     if not outcome.success and not isinstance(outcome.result, RunExecutionResult):
@@ -277,6 +279,20 @@ def _hiding_values(manager: Any, sql: str, connection_name: str = "master") -> I
     except duckdb.Error as error:
         manager.rollback_if_open()
         raise DbtRuntimeError(without_values(error)) from None
+
+
+def _reopening(settings: Settings) -> Callable[[EventMsg], None]:
+    """After a node of dbt, close the database when marks of deleted rows hold its memory; the next node opens it."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    def look(event: EventMsg) -> None:
+        environment: Any = DuckDBConnectionManager._ENV
+        if event.info.name != "NodeFinished" or environment is None or environment.conn is None:
+            return
+        if is_memory_held(environment.conn, settings.engine.memory_limit):
+            environment.close()
+
+    return look
 
 
 @contextmanager

@@ -273,6 +273,31 @@ def spill_limit(warehouse: Path) -> str:
     return f"{2 ** (half.bit_length() - 1)}MiB"
 
 
+HELD_SHARE = 0.25
+"""Share of `engine.memory_limit` that an open database may hold on to before it had better be opened anew."""
+
+
+def is_memory_held(con: duckdb.DuckDBPyConnection, memory_limit: str) -> bool:
+    """Whether more than `HELD_SHARE` of the memory is in use and cannot be evicted.
+
+    DuckDB marks deleted rows with 8 bytes for each row of a vector that has one, and keeps the marks of every table it
+    has read while the database is open. After some nights that is each row of most tables: at ten million customers
+    4 GB, which the models that come late in a run lack. Closing the database is what frees them.
+
+    Args:
+        con: A connection without an open result.
+        memory_limit: The limit that is in force, as configured.
+    """
+    number, unit = con.execute("select current_setting('memory_limit')").fetchall()[0][0].split()
+    try:
+        con.execute(f"set memory_limit = '{float(number) * HELD_SHARE}{unit}'")
+    except duckdb.OutOfMemoryException:
+        return True
+    finally:
+        con.execute(f"set memory_limit = '{memory_limit}'")
+    return False
+
+
 def explained(warehouse: Path, error: BaseException | str) -> RuntimeError | None:
     """What an error of the engine means for an operator, and what to do; None when it is of another kind.
 

@@ -16,6 +16,7 @@ from orchestration.warehouse import (
     connect,
     explained,
     install_extensions,
+    is_memory_held,
     new_load_id,
     run_lock,
     spill_limit,
@@ -128,6 +129,22 @@ def test_a_checkpoint_that_does_not_fit_in_memory_is_told_as_such(tmp_path):
     )
     assert isinstance(said, MemoryLimitError)
     assert "engine.memory_limit" in str(said)
+
+
+def test_marks_of_deleted_rows_are_held_until_the_database_is_opened_anew(tmp_path):
+    config = {"memory_limit": "100MB", "threads": 1}
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), config=config) as con:
+        con.execute("create table orders as select i from range(4_000_000) rows(i)")
+        assert not is_memory_held(con, "100MB")
+        con.execute("delete from orders where i % 1000 = 0")
+        before = con.execute("select current_setting('memory_limit')").fetchone()
+        assert is_memory_held(con, "100MB")
+        assert con.execute("select current_setting('memory_limit')").fetchone() == before
+
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), config=config) as con:
+        assert not is_memory_held(con, "100MB")
+        con.execute("select sum(i) from orders").fetchall()
+        assert is_memory_held(con, "100MB")
 
 
 def test_the_spill_limit_is_at_most_half_of_what_is_free_and_stays_when_that_moves_a_little(home, monkeypatch):

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from unittest.mock import Mock
 
 import pytest
+from dbt.adapters.duckdb.environments.local import LocalEnvironment
 
-from orchestration import builds
+from orchestration import builds, warehouse
 from orchestration.settings import Settings, load_settings
 from orchestration.stages import UNIFY
 from orchestration.transform import build, failures_text, prepare
@@ -157,6 +159,20 @@ def test_records_of_new_loads_take_the_place_of_what_their_rows_were(settings: S
         ("z", "a@x.org"),
     ]
     assert rows(settings, "ticket", "ticket_id, status") == [("T1", "new"), ("T2", "closed"), ("T4", "new")]
+
+
+def test_a_database_that_is_opened_anew_between_nodes_is_followed_like_any(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    load(settings, "first", FIRST)
+    built = unify(settings, "--full-refresh")
+    opened = Mock(wraps=LocalEnvironment.initialize_db)
+    monkeypatch.setattr(LocalEnvironment, "initialize_db", opened)
+    monkeypatch.setattr(warehouse, "HELD_SHARE", 0.00001)
+
+    assert unify(settings, "--full-refresh") == built
+
+    assert opened.call_count > 1  # once, where nothing is held
 
 
 def test_a_load_that_is_released_later_is_taken_in_then(settings: Settings):
