@@ -311,7 +311,9 @@ def _restore(options: argparse.Namespace) -> int:
         found = snapshots.snapshots(settings)
         for each in found:
             _say(f"{each.path}  the warehouse of {each.taken_at:%Y-%m-%d %H:%M} UTC, publication {each.version}")
-        return 0 if found else 1
+        if not found:
+            _say("There is no snapshot that can be read; engine.snapshots says how many good runs keep one.")
+        return 0
     snapshot, replaced = snapshots.restore(settings)
     _say(
         f"Restored the warehouse of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC (publication {snapshot.version}) from "

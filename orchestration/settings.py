@@ -351,9 +351,17 @@ class Mail(Part):
     host: str
     port: int = Field(default=587, ge=1, le=65535)
     user: str | None = None
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(default=None, validate_default=True)
     sender: str
     to: Annotated[Texts, Field(min_length=1)]
+
+    @field_validator("password")
+    @classmethod
+    def _with_user(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Half a login would be no login, and the server's refusal known when a failure is to be told."""
+        if (password is None) != (info.data.get("user") is None):
+            raise ValueError("user and password belong together; allowed: both, or neither where nobody has to log in")
+        return password
 
 
 class Notify(Part):

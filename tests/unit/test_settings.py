@@ -174,6 +174,17 @@ def test_what_is_looked_at_may_not_be_above_what_is_linked(tmp_path: Path) -> No
     assert line.startswith("3: identity.review_probability: 0.995 is above identity.link_probability (0.99)")
 
 
+@pytest.mark.parametrize("half", ["user: cem", "password: '${MAIL_PASSWORD}'"])
+def test_half_a_login_at_a_mail_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    monkeypatch.setenv("MAIL_PASSWORD", "hunter2")
+    mail = f"notify:\n      mail: {{host: mail.example.com, sender: cem@example.com, to: [me@example.com], {half}}}"
+
+    (line,) = refusal(tmp_path, SHOP.replace("company: Shop", mail))
+
+    assert "notify.mail.password: user and password belong together" in line
+    assert "hunter2" not in line
+
+
 def test_pairs_may_be_linked_or_forgotten_without_review(write_config: Callable[[str], Settings]) -> None:
     limits = "identity: {link_probability: 0.9, review_probability: 0.9}"
 

@@ -138,6 +138,8 @@ def test_the_command_lists_and_restores(settings, monkeypatch, capsys, tmp_path)
     monkeypatch.setenv("CEM_HOME", str(settings.home))
     assert main(["restore"]) == 1
     assert "no snapshot" in capsys.readouterr().err
+    assert main(["restore", "--list"]) == 0
+    assert "engine.snapshots" in capsys.readouterr().out
     write(settings, 1)
     taken = snapshots.take(settings).path
     write(settings, 2)
