@@ -40,7 +40,7 @@ BAD = "guard_bad"
 """Temporary table of the rows to quarantine: `_row`, `reasons`."""
 
 STALE = "guard_stale"
-"""Temporary table of the rows that are older than what is promoted: `_row`."""
+"""Temporary table of the rows that are promoted already, or older than what is: `_row`."""
 
 PROVENANCE = ("_key", "_cursor", "_source_file", "_source_row")
 """Bookkeeping kept with a quarantined row, so that it can be found in its source and replayed."""
@@ -206,12 +206,14 @@ def prepare_raw(con: duckdb.DuckDBPyConnection, load: Load) -> None:
 
 
 def sort_out(con: duckdb.DuckDBPyConnection, load: Load, bad: str) -> None:
-    """Write down which rows of a load are older than what is promoted, and which of the others are bad."""
+    """Write down which rows of a load are promoted already or older than what is, and which of the others are bad."""
     # Cursors are texts that sort as the moments or numbers they are; NULL where there is none.
     con.execute(
         f"create or replace temp table {STALE} as select sent.rowid as _row from {load.relation} as sent "
         f"inner join {load.raw} as raw on sent._key = raw._key "
-        "where sent._deleted_at is null and raw._deleted_at is null and sent._cursor < raw._cursor"
+        "where sent._deleted_at is null and raw._deleted_at is null "
+        "and (sent._cursor < raw._cursor "
+        "or sent._row_hash = raw._row_hash and sent._cursor is not distinct from raw._cursor)"
     )
     con.execute(
         f"create or replace temp table {BAD} as select * from ({bad}) where _row not in (select _row from {STALE})"

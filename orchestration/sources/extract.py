@@ -49,6 +49,17 @@ GONE = "gone"
 DROPPED = "cem_dropped"
 """Temporary table of the rows that a candidate need not hold."""
 
+VERSIONS = "cem_versions"
+"""Temporary table of the rows whose key a load brings more than once."""
+
+_NEWEST = f"from {VERSIONS} where version = 1 and repeat = 1"
+_TIED = f"select _key {_NEWEST} group by _key having count(*) > 1"
+"""Keys of which a load brings several rows that differ and are equally new."""
+
+_IS_TIE_REASON = "len(list_filter(reasons, lambda reason: suffix(reason, '[sent.key_unique]'))) > 0"
+_IS_OTHER_REASON = "len(list_filter(reasons, lambda reason: not suffix(reason, '_unique]'))) > 0"
+"""What the guard says of a row in quarantine: that another one had its key, or more than what follows from that."""
+
 SEEN = "cem_seen_keys"
 """Temporary table of all keys a source has, where only its changes were read."""
 
@@ -474,49 +485,67 @@ class _Candidate:
 
     def _find_dropped(self, plan: Plan) -> None:
         """Note rows that repeat or precede another row of this load, or are promoted."""
-        queries = [self._repeated()]
+        self._con.execute(f"create or replace temp table {VERSIONS} as {self._versions()}")
+        queries = [f"select row_id from {VERSIONS} where version > 1 or repeat > 1"]
         if self._raw_columns:
             queries += [self._promoted(is_complete=plan.is_complete), self._promoted_mended()]
         union = " union ".join(queries)
         self._con.execute(f"create or replace temp table {DROPPED} as {union}")
 
-    def _repeated(self) -> str:
-        """Exact repeats, and versions that another one of the same load supersedes.
+    def _versions(self) -> str:
+        """Rows whose key occurs more than once in this load: how old each is, and whether it says the same again.
 
         The greatest cursor is the newest; without one, files count in the order of their names. Rows that
-        differ and are equally new stay, for the guard to refuse.
+        differ and are equally new (`_TIED`) stay, for the guard to refuse.
         """
         newest = "order by _cursor desc nulls last, _source_file desc nulls last"
         if self._table.path is not None:
             newest += ", _source_row desc"  # of what an API gave twice, the later page was read later
         several = f"select _key from {self._name} group by _key having count(*) > 1"
         return (
-            "select row_id from (select rowid as row_id, "
+            "select rowid as row_id, _key, _row_hash, "
             f"dense_rank() over (partition by _key {newest}) as version, "
             f"row_number() over (partition by _key, _row_hash {newest}) as repeat "
-            f"from {self._name} where _key in ({several})) where version > 1 or repeat > 1"
+            f"from {self._name} where _key in ({several})"
         )
 
     def _promoted(self, *, is_complete: bool) -> str:
+        """Rows that are promoted, or older than what is.
+
+        A promoted row stays where the load brings another version of it that nobody has judged yet: by itself that one
+        would look like a correction, take its place, and make room for it again when both are read the next time.
+        """
         older = "sent._cursor < raw._cursor"
         if self._table.files and self._table.cursor is None and not is_complete:
             # An early file that is delivered again does not undo what a later one said.
             older = "sent._source_file < raw._source_file"
+        unjudged = (
+            f"select tied._key from (select * {_NEWEST} and _key in ({_TIED})) as tied "
+            f"anti join (from {self._raw} where _deleted_at is null) as raw using (_key, _row_hash) "
+            f"anti join (select key as _key, row_hash as _row_hash from ({self._in_quarantine()})) as bad "
+            "using (_key, _row_hash)"
+        )
         return (
             f"select sent.rowid as row_id from {self._name} as sent inner join {self._raw} as raw "
-            "on sent._key = raw._key where raw._deleted_at is null "
-            f"and (sent._row_hash = raw._row_hash or coalesce({older}, false))"
+            "on sent._key = raw._key where raw._deleted_at is null and (coalesce(" + older + ", false) "
+            f"or sent._row_hash = raw._row_hash and sent._key not in ({unjudged}))"
         )
 
     def _find_quarantined(self) -> None:
-        """Note rows that are in quarantine besides."""
+        """Note rows that are in quarantine besides, unless all that spoke against them was another row, now gone."""
         quarantined = (
-            f"select sent.rowid as row_id from {self._name} as sent inner join quarantine.rows as bad "
+            f"select sent.rowid as row_id from {self._name} as sent inner join ({self._in_quarantine()}) as bad "
             "on coalesce(sent._key, bad.key) = bad.key and sent._row_hash = bad.row_hash "
-            f"where bad.source = {literal(self._table.source)} "
-            f"and bad.table_name = {literal(self._table.name)} and bad.released_at is null"
+            f"where sent._key in ({_TIED}) or {_IS_OTHER_REASON} or not {_IS_TIE_REASON}"
         )
         self._con.execute(f"insert into {DROPPED} ({quarantined}) except select row_id from {DROPPED}")
+        self._con.execute(f"drop table {VERSIONS}")
+
+    def _in_quarantine(self) -> str:
+        return (
+            f"from quarantine.rows where source = {literal(self._table.source)} "
+            f"and table_name = {literal(self._table.name)} and released_at is null"
+        )
 
     def _promoted_mended(self) -> str:
         return (

@@ -247,6 +247,33 @@ def test_a_record_that_is_deleted_and_there_in_one_delivery_is_for_people_to_dec
     assert [key for key, _ in plant.quarantined()] == ["o9", "o9"]
 
 
+def test_two_versions_of_a_record_do_not_take_turns(plant: Plant):
+    row = "o{0},c1,2024-03-01,{1},EUR,n\n"
+    plant.write("orders.csv", HEADER + row.format(1, 5) + row.format(2, 5))
+    assert plant.load().promoted == 2
+    # Each delivery brings another order, so that the file is read again.
+    for number in (3, 4, 5):
+        more = "".join(row.format(other, 5) for other in range(2, number + 1))
+        plant.write("orders.csv", HEADER + row.format(1, 5) + row.format(1, 99) + more)
+        verdict = plant.load()
+        assert (verdict.promoted, verdict.quarantined) == (1, 1 if number == 3 else 0)
+        assert [key for key, _ in plant.quarantined()] == ["o1"]
+        assert plant.one("select total from raw_shop.orders where no = 'o1'") == "5"
+    plant.write("orders.csv", HEADER + row.format(1, 99) + more)
+    assert plant.load().promoted == 1
+    assert plant.quarantined() == []
+    assert plant.one("select total from raw_shop.orders where no = 'o1'") == "99"
+
+
+def test_of_two_versions_the_one_that_stays_is_believed(plant: Plant):
+    row = "o{0},c1,2024-03-01,{1},EUR,n\n"
+    plant.write("orders.csv", HEADER + row.format(1, 5) + row.format(1, 99) + row.format(2, 5))
+    assert (plant.load().quarantined, len(plant.quarantined())) == (2, 2)
+    plant.write("orders.csv", HEADER + row.format(1, 99) + row.format(2, 5))
+    assert (plant.load().promoted, plant.quarantined()) == (1, [])
+    assert plant.one("select total from raw_shop.orders where no = 'o1'") == "99"
+
+
 def test_a_row_that_was_given_another_key_is_not_brought_again(plant: Plant):
     bad = "o2,c1,2024-03-01,-5,EUR,n\n,c1,2024-03-01,5,EUR,n\n"
     plant.write("orders.csv", HEADER + "o1,c1,2024-03-01,5,EUR,n\n" + bad)
