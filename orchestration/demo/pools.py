@@ -21,10 +21,7 @@ _TO_PERSIAN = str.maketrans("يك", "یک")
 def load_pools(con: duckdb.DuckDBPyConnection) -> None:
     """Set one list variable for each pool; the SQL reads them with `getvariable`."""
     for name, values in {**name_pools(), **word_pools()}.items():
-        con.execute("create or replace temp table pool as select unnest(?::varchar[]) as word", [list(values)])
-        # An inner order would sort the words; the table keeps the order of the pool.
-        con.execute(f"set variable {name} = (select list(word order by rowid) from pool)")
-    con.execute("drop table pool")
+        con.execute(f"set variable {name} = ?::varchar[]", [list(values)])
 
 
 def name_pools() -> Mapping[str, Sequence[str]]:
