@@ -25,8 +25,8 @@ help:  ## Show this list
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	    { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@echo "Setting up .venv from uv.lock (once) ..."
-	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet
-	@$(BIN)/python -m compileall -q orchestration
+	@$(UV) sync --frozen --python $(PYTHON) --quiet
+	@$(BIN)/python -m compileall -q -j 0 -x '/(tests|geodata)/' .venv/lib orchestration
 	@touch $@
 
 setup: .venv/.ready  ## Create the virtual environment from uv.lock and prepare dbt and the DuckDB extensions
