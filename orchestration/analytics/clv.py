@@ -140,7 +140,10 @@ MARTS: tuple[Mart, ...] = (
                 "Mean amount of the repeat transactions whose amount is known. NULL without one.",
             ),
             Column(
-                "probability_alive", "double", "Probability that the customer will buy again. NULL without a model."
+                "probability_alive",
+                "double",
+                "Probability that the customer has not dropped out (BG/NBD), which is not that of buying again: by "
+                "assumption it is 1 without a repeat transaction. Rank by expected_transactions. NULL without a model.",
             ),
             Column("expected_transactions", "double", "Transactions expected over the horizon. NULL without a model."),
             Column(
