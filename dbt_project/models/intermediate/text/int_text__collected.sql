@@ -92,7 +92,11 @@ spoken as (
         *,
         case
             when arabic_letters > latin_letters and is_stated_arabic then language_code
-            when arabic_letters > latin_letters and text similar to '.*[ةى].*' and text not similar to '.*[پچژگکی].*'
+            -- A yeh without dots tells nothing: Persian is typed with it on Arabic keyboards.
+            when
+                arabic_letters > latin_letters
+                and regexp_matches(text, 'ة')
+                and not regexp_matches(text, '[پچژگکی]')
                 then 'ar'
             when arabic_letters > latin_letters then 'fa'
             when not is_stated_arabic then language_code
