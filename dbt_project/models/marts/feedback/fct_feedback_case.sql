@@ -87,7 +87,8 @@ opened as (
         and candidates.opened_at <= as_of.as_of_at
 ),
 
--- A contact is a human's: a public message of an agent, or what the company logged as one.
+-- A contact is a human's: a public message of an agent, or what the company logged as one. A call or meeting is one
+-- whoever began it; what the customer has only written waits for an answer.
 contacts as (
     select
         tickets.customer_id,
@@ -103,7 +104,12 @@ contacts as (
     from activities
     inner join persons
         on activities.person_key = persons.person_key
-    where activities.type is distinct from 'note'
+    where
+        activities.type is distinct from 'note'
+        and not (
+            coalesce(activities.direction, 'outbound') = 'inbound'
+            and coalesce(activities.type, '') in ('email', 'message')
+        )
 ),
 
 first_contacts as (
