@@ -257,15 +257,16 @@ final as (
             when worked.first_contact_at is not null then 'contacted'
             else 'open'
         end as status,
+        -- Before the deadline only what was done could count, and the rate of new cases would be 100 %.
         case
-            when worked.first_contact_at is not null
-                then worked.first_contact_at <= worked.opened_at + interval {{ feedback_contact_hours() }} hour
-            when as_of.as_of_at > worked.opened_at + interval {{ feedback_contact_hours() }} hour then false
+            when as_of.as_of_at > worked.opened_at + interval {{ feedback_contact_hours() }} hour
+                then coalesce(
+                    worked.first_contact_at <= worked.opened_at + interval {{ feedback_contact_hours() }} hour, false
+                )
         end as is_contacted_in_time,
         case
-            when worked.closed_at is not null
-                then worked.closed_at <= worked.opened_at + interval {{ feedback_close_days() }} day
-            when as_of.as_of_at > worked.opened_at + interval {{ feedback_close_days() }} day then false
+            when as_of.as_of_at > worked.opened_at + interval {{ feedback_close_days() }} day
+                then coalesce(worked.closed_at <= worked.opened_at + interval {{ feedback_close_days() }} day, false)
         end as is_closed_in_time,
         case
             when worked.closed_at is null
