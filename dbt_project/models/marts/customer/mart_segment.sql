@@ -53,8 +53,9 @@ final as (
         cast(all_customer_count as bigint) as all_customer_count,
         customer_count,
         {{ shown_share('customer_count', 'all_customer_count', 'customer_share') }},
-        cast(revenue_amount as decimal(18, 4)) as revenue_amount,
-        cast(revenue_amount as double) / nullif(all_revenue_amount, 0) as revenue_share,
+        {{ shown('cast(revenue_amount as decimal(18, 4))', 'customer_count') }} as revenue_amount,
+        {{ shown('cast(revenue_amount as double) / nullif(all_revenue_amount, 0)', 'customer_count') }}
+            as revenue_share,
         activity_count,
         {{ shown_share('active_count', 'activity_count', 'active_rate') }},
         nps_count,
@@ -63,7 +64,7 @@ final as (
             as nps_ci_low,
         {{ shown('100 * ' ~ adjusted_wald_bound('+', 'promoter_count', 'detractor_count', 'nps_count'), 'nps_count') }}
             as nps_ci_high,
-        cast(ticket_count as double) / customer_count as tickets_per_customer,
+        {{ shown('cast(ticket_count as double) / customer_count', 'customer_count') }} as tickets_per_customer,
         {{ reliability('customer_count') }} as reliability
     from totalled
 )

@@ -251,6 +251,10 @@ counted as (
         counts.stage_number,
         counts.stage,
         cast(counts.entered_count as bigint) as entered_count,
+        first_value(counts.entered_count) over (
+            partition by counts.funnel, counts.channel
+            order by counts.stage_number
+        ) as first_count,
         -- After the last stage there is none to go on to.
         case
             when counts.stage_number < max(counts.stage_number) over (partition by counts.funnel)
@@ -276,10 +280,7 @@ final as (
         entered_count,
         passed_count,
         {{ shown_share('passed_count', 'entered_count', 'conversion_rate') }},
-        entered_count / cast(first_value(entered_count) over (
-            partition by funnel, channel
-            order by stage_number
-        ) as double) as share_of_first,
+        {{ shown('entered_count / cast(first_count as double)', 'first_count') }} as share_of_first,
         timed_count,
         {{ shown('median_days_to_next', 'timed_count') }} as median_days_to_next,
         {{ shown('p90_days_to_next', 'timed_count') }} as p90_days_to_next,
