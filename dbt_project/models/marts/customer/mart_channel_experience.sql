@@ -15,7 +15,7 @@ counted as (
         contacts.quarter_start,
         contacts.channel,
         cast(sum(contacts.contact_count) as bigint) as contact_count,
-        count(*) as customer_count,
+        count(*) filter (where contacts.contact_count > 0) as customer_count,
         sum(contacts.switched_count) as switched_count,
         cast(sum(contacts.scored_count) as bigint) as scored_count,
         sum(contacts.score_sum) as score_sum,
