@@ -37,19 +37,38 @@ compared as (
     from counted
 ),
 
--- The difference of two means, and the variance of it (Welch).
+-- The variances of both means.
+varied as (
+    select
+        *,
+        least(scored_count, other_scored_count) as compared_count,
+        greatest(0, score_sum_sq - score_sum * score_sum / nullif(scored_count, 0))
+        / nullif(scored_count - 1, 0) / nullif(scored_count, 0) as variance,
+        greatest(0, other_score_sum_sq - other_score_sum * other_score_sum / nullif(other_scored_count, 0))
+        / nullif(other_scored_count - 1, 0) / nullif(other_scored_count, 0) as other_variance
+    from compared
+),
+
+-- Their difference, with its degrees of freedom (Welch, Satterthwaite).
 estimated as (
     select
         *,
         score_sum / nullif(scored_count, 0) - other_score_sum / nullif(other_scored_count, 0) as gap,
-        sqrt(
-            greatest(0, score_sum_sq - score_sum * score_sum / nullif(scored_count, 0))
-            / nullif(scored_count - 1, 0) / nullif(scored_count, 0)
-            + greatest(0, other_score_sum_sq - other_score_sum * other_score_sum / nullif(other_scored_count, 0))
-            / nullif(other_scored_count - 1, 0) / nullif(other_scored_count, 0)
-        ) as gap_error,
-        least(scored_count, other_scored_count) as compared_count
-    from compared
+        sqrt(variance + other_variance) as gap_error,
+        -- Where they are whole, rounding must not take one away; where all scores are equal, the interval is the gap.
+        coalesce(
+            floor(
+                pow(variance + other_variance, 2)
+                / nullif(
+                    variance * variance / (scored_count - 1)
+                    + other_variance * other_variance / (other_scored_count - 1),
+                    0
+                )
+                + 0.000001
+            ),
+            compared_count - 1
+        ) as degrees_of_freedom
+    from varied
 ),
 
 final as (
@@ -64,8 +83,10 @@ final as (
         {{ shown_mean('scored_count', 'score_sum', 'score_sum_sq', 'score_mean') }},
         cast(other_scored_count as bigint) as other_scored_count,
         {{ shown('gap', 'compared_count') }} as score_gap,
-        {{ shown('gap - ' ~ z95() ~ ' * gap_error', 'compared_count') }} as score_gap_ci_low,
-        {{ shown('gap + ' ~ z95() ~ ' * gap_error', 'compared_count') }} as score_gap_ci_high,
+        {{ shown('gap - (' ~ t_quantile('degrees_of_freedom') ~ ') * gap_error', 'compared_count') }}
+            as score_gap_ci_low,
+        {{ shown('gap + (' ~ t_quantile('degrees_of_freedom') ~ ') * gap_error', 'compared_count') }}
+            as score_gap_ci_high,
         {{ reliability('contact_count') }} as reliability
     from estimated
 )
