@@ -38,7 +38,7 @@ TABLES = {
     " first_response_business_minutes double, waited_minutes double, waited_business_minutes double,"
     " native_is_sla_met boolean, is_fcr_7d boolean, is_fcr_14d boolean, is_fcr_30d boolean, created_at timestamp,"
     " created_by text",
-    "fct_sla_event": "ticket_key text, customer_id text, target text, created_date date, status text",
+    "fct_sla_event": "ticket_key text, customer_id text, target text, created_date date, due_at timestamp, status text",
     "fct_survey_invitation": "invitation_key text, customer_id text, channel text, survey_key text, survey_name text,"
     " sent_date date, is_delivered boolean, is_answered boolean",
     "int_self_service_view__unioned": "self_service_view_key text, person_key text, occurred_at timestamp",
@@ -253,12 +253,15 @@ def flows(company: Company) -> dict[str, list[Record]]:
         lambda row: float(row["native_is_sla_met"]),
     )
     tickets = {row["ticket_key"]: row for row in company.facts["fct_ticket"]}
+    (as_of,) = company.facts["int_as_of__resolved"]
     for target in ("first_reply", "resolution"):
         found[f"sla_{target}_met_rate"] = [
             Record(
                 row["created_date"],
                 company.slices(tickets[row["ticket_key"]], "channel", "region", "segment", "product_line"),
-                {"met": 1.0, "breached": 0.0}.get(row["status"]),
+                {"met": 1.0, "breached": 0.0}.get(row["status"])
+                if row["due_at"] is not None and row["due_at"] <= as_of["as_of_at"]
+                else None,
             )
             for row in company.facts["fct_sla_event"]
             if row["target"] == target

@@ -577,9 +577,9 @@
   name: {{ title }} within its target
   definition: >-
       Share of the tickets created in the period that kept the target declared for the {{ title | lower }} (kpis.sla),
-      among those decided: kept, or late whether done or not.
+      among those whose time has run out, done or not.
   formula: >-
-      targets met / targets met or breached
+      targets met / targets whose time has run out
   unit: share from 0 to 1
   multiplier: 1
   direction: higher_is_better
@@ -587,13 +587,13 @@
   period_kind: flow
   slices: [channel, region, segment, product_line]
   n_meaning: >-
-      Targets decided, by the day the ticket was created.
+      Targets whose time has run out, by the day the ticket was created.
   n_invalid_meaning: >-
-      Targets still pending.
+      Targets with time left, or due beyond the hours known.
   numerator_meaning: >-
       Targets met.
   denominator_meaning: >-
-      Targets decided.
+      Targets whose time has run out.
   records_part: n
   source_models: fct_sla_event, fct_ticket, fct_order, dim_customer
   records_model: int_kpi_sla__observed

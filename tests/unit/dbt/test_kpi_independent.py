@@ -156,8 +156,9 @@ def handmade_facts() -> Facts:
             if rng.random() < 0.8:
                 status = rng.choice(["met", "met", "breached", "pending"])
                 names = ("ticket_key", "customer_id", "created_date")
+                due_at = rng.choice([row["created_at"] + timedelta(hours=8), datetime(2024, 5, 21), None])
                 facts["fct_sla_event"].append(
-                    {name: row[name] for name in names} | {"target": target, "status": status}
+                    {name: row[name] for name in names} | {"target": target, "due_at": due_at, "status": status}
                 )
     return facts
 

@@ -14,28 +14,39 @@ customers as (
     select * from {{ ref('int_kpi_customer__sliced') }}
 ),
 
+as_of as (
+    select * from {{ ref('int_as_of__resolved') }}
+),
+
+-- Before its time has run out a target could only count if it is met already, and the rate of new tickets would be
+-- 100 %.
+decided as (
+    select
+        sla_events.*,
+        coalesce(sla_events.status <> 'pending' and sla_events.due_at <= as_of.as_of_at, false) as is_decided
+    from sla_events
+    cross join as_of
+),
+
 observed as (
     select
-        'sla_' || sla_events.target || '_met_rate' as metric,
-        sla_events.ticket_key as record_key,
-        sla_events.customer_id,
-        sla_events.created_date as observed_date,
+        'sla_' || decided.target || '_met_rate' as metric,
+        decided.ticket_key as record_key,
+        decided.customer_id,
+        decided.created_date as observed_date,
         coalesce(tickets.channel, 'unknown') as channel,
         coalesce(customers.region, 'unknown') as region,
         coalesce(customers.segment, 'unknown') as segment,
         coalesce(orders.product_line, 'unknown') as product_line,
         'unknown' as survey,
-        sla_events.status <> 'pending' as is_counted,
-        cast(
-            case sla_events.status when 'met' then 1 when 'breached' then 0 end
-            as decimal(18, 4)
-        ) as value,
+        decided.is_decided as is_counted,
+        cast(case when decided.is_decided then cast(decided.status = 'met' as integer) end as decimal(18, 4)) as value,
         cast(null as decimal(18, 9)) as weight
-    from sla_events
+    from decided
     inner join tickets
-        on sla_events.ticket_key = tickets.ticket_key
+        on decided.ticket_key = tickets.ticket_key
     left join customers
-        on sla_events.customer_id = customers.customer_id
+        on decided.customer_id = customers.customer_id
     left join orders
         on tickets.order_key = orders.order_key
 )
