@@ -25,6 +25,12 @@ from scipy import stats
 
 DAY = timedelta(days=1)
 SETTLED_AFTER_DAYS = {"fcr_7d": 7, "fcr_14d": 14, "fcr_30d": 30, "survey_response_rate": 7, "self_service_rate": 7}
+SCALES = {
+    "csat_mean": (0.0, 100.0),
+    "ces": (1.0, 7.0),
+    "first_response_minutes": (0.0, math.inf),
+    "first_response_business_minutes": (0.0, math.inf),
+}
 Z = float(stats.norm.ppf(0.975))
 TABLES = {
     "int_as_of__resolved": "as_of_at timestamp, as_of_date date",
@@ -419,7 +425,8 @@ def figures(metric: str, numerator: float, denominator: float, n: int, n_eff: fl
     elif metric in ("csat_mean", "ces", "clv_to_date") or metric.startswith("first_response"):
         spread = math.sqrt(max(0.0, squares - n * mean * mean) / (n - 1) / n)
         half = float(stats.t.ppf(0.975, n - 1)) * spread
-        value, low, high = mean, mean - half, mean + half
+        lowest, highest = SCALES.get(metric, (-math.inf, math.inf))
+        value, low, high = mean, max(lowest, mean - half), min(highest, mean + half)
     elif metric == "complaint_rate":
         value, low, high = poisson_interval(numerator, denominator)
     else:

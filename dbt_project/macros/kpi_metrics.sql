@@ -9,6 +9,7 @@
         transition  customers active when the period began, by what became of them when it ended.
     settled_after_days says how long what happened on a day may still be answered otherwise, and is not counted; a period
     is complete when that has passed since its end.
+    lowest and highest are the ends of the scale of a mean: its t interval does not know them, and is cut there.
     slices are the dimensions a metric is cut by, beside the whole.
     records_part names the part that the records behind a cell add up to, records_model the model that holds them,
     under the name of the metric, or of records_metric where one set of records serves several metrics.
@@ -178,6 +179,8 @@
       sum of 0-100 scores / answers
   unit: points from 0 to 100
   multiplier: 1
+  lowest: 0
+  highest: 100
   direction: higher_is_better
   interval_kind: t
   period_kind: flow
@@ -204,6 +207,8 @@
       sum of directed scores / answers
   unit: points from 1 to 7
   multiplier: 1
+  lowest: 1
+  highest: 7
   direction: higher_is_better
   interval_kind: t
   period_kind: flow
@@ -414,6 +419,7 @@
       sum of minutes / tickets with a reply
   unit: minutes
   multiplier: 1
+  lowest: 0
   direction: lower_is_better
   interval_kind: t
   period_kind: flow
@@ -440,6 +446,7 @@
       sum of minutes / tickets with a reply
   unit: minutes
   multiplier: 1
+  lowest: 0
   direction: lower_is_better
   interval_kind: t
   period_kind: flow

@@ -29,6 +29,8 @@ declared as (
         '{{ metric[column] | replace("'", "''") }}' as {{ column }},
         {%- endfor %}
         cast({{ metric.multiplier }} as double) as multiplier,
+        cast({{ metric.get('lowest', 'null') }} as double) as lowest,
+        cast({{ metric.get('highest', 'null') }} as double) as highest,
         {{ metric.settled_after_days or 0 }} as settled_after_days,
         '{{ metric.slices | join(", ") }}' as slices,
         {{ metric.depends_on_sentiment or false }} as depends_on_sentiment,
@@ -45,6 +47,8 @@ final as (
         declared.formula,
         declared.unit,
         declared.multiplier,
+        declared.lowest,
+        declared.highest,
         declared.direction,
         declared.interval_kind,
         declared.period_kind,

@@ -14,6 +14,8 @@ sized as (
         parts.*,
         metrics.interval_kind,
         metrics.multiplier,
+        metrics.lowest,
+        metrics.highest,
         {{ effective_n('parts') }} as n_eff,
         {{ kpi_value('parts', 'metrics') }} as value
     from parts
@@ -51,8 +53,8 @@ final as (
         sum,
         sum_sq,
         value,
-        ci_low,
-        ci_high,
+        case when ci_low < lowest then lowest else ci_low end as ci_low,
+        case when ci_high > highest then highest else ci_high end as ci_high,
         reliability,
         is_complete,
         restated_at,
