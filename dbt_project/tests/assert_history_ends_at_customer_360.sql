@@ -20,7 +20,10 @@ where
     and (
         history.customer_id is null
         or history.order_count <> customers.order_count
-        or history.revenue_amount <> coalesce(customers.revenue_amount, 0)
+        {%- for amount in ('revenue_amount', 'margin_amount') %}
+        or history.{{ amount }}
+        is distinct from case when customers.order_count = 0 then 0 else customers.{{ amount }} end
+        {%- endfor %}
         or history.ticket_count <> customers.ticket_count
         or history.open_ticket_count <> customers.open_ticket_count
         or history.mention_count <> customers.mention_count

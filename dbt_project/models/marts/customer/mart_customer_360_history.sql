@@ -189,8 +189,8 @@ daily as (
         customer_id,
         changed_date,
         count(order_step) as order_step,
-        coalesce(sum(revenue_step), 0) as revenue_step,
-        coalesce(sum(margin_step), 0) as margin_step,
+        sum(revenue_step) as revenue_step,
+        sum(margin_step) as margin_step,
         max(case when order_step is not null then changed_date end) as ordered_date,
         count(ticket_step) as ticket_step,
         coalesce(sum(open_ticket_step), 0) as open_ticket_step,
@@ -247,8 +247,13 @@ final as (
         lead(changed_date) over customer_days is null as is_current,
         cast(changed_date - min(changed_date) over so_far as integer) as tenure_days,
         cast(sum(order_step) over so_far as bigint) as order_count,
-        cast(sum(revenue_step) over so_far as decimal(18, 4)) as revenue_amount,
-        cast(sum(margin_step) over so_far as decimal(18, 4)) as margin_amount,
+        -- Before the first order there is none; of orders in other currencies, or without costs, it is unknown.
+        {%- for amount in ('revenue', 'margin') %}
+        cast(
+            case when sum(order_step) over so_far > 0 then sum({{ amount }}_step) over so_far else 0 end
+            as decimal(18, 4)
+        ) as {{ amount }}_amount,
+        {%- endfor %}
         max(ordered_date) over so_far as last_order_date,
         cast(sum(ticket_step) over so_far as bigint) as ticket_count,
         cast(sum(open_ticket_step) over so_far as bigint) as open_ticket_count,
