@@ -224,6 +224,17 @@ def test_columns_of_marts_that_look_personal_say_what_they_hold(project: Project
     assert not_needed == set(), "an exception that no column needs"
 
 
+def test_what_the_contract_calls_personal_is_personal_in_the_fact_of_its_entity(project: Project) -> None:
+    marts = {mart["name"]: mart["columns"] for mart in project.marts()}
+    compared = set()
+    for entity, described in load_contract().items():
+        for name in marts.get(f"fct_{entity}", {}).keys() & described.columns.keys():
+            personal = marts[f"fct_{entity}"][name]["config"].get("meta", {}).get("personal")
+            assert personal == described.columns[name].personal, (entity, name)
+            compared |= {(entity, name)} if personal else set()
+    assert compared >= {("opportunity", "owner_id"), ("subscription", "end_reason"), ("mention", "text")}
+
+
 def test_sources_and_exposures_are_described(project: Project) -> None:
     sources, exposures = project.manifest["sources"].values(), project.manifest["exposures"].values()
     assert {source["source_name"] for source in sources} >= {"raw_shop", "identity", "ops"}

@@ -127,6 +127,61 @@ def test_a_mail_in_a_column_of_no_class_is_hashed_and_stays_joinable():
     assert mask({"keys": ["crm:1"]}) == {"keys": ["crm:1"]}
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "+989123456789",
+        "shop:+989123456789",
+        "shop:09123456789",
+        "shop:00989123456789",
+        "shop:0912-345-67 89",
+        "shop:(0912) 345.6789",
+        "shop:+98 (0) 912 345 6789",
+        "shop:۰۹۱۲۳۴۵۶۷۸۹",
+        "٠٩١٢٣٤٥٦٧٨٩",
+        "shop:＋۹۸۹۱۲۳۴۵۶۷۸۹",
+        "order_placed:shop:09123456789",
+        "shop:09123456789 crm:1",
+        "crm:1 shop:09123456789",
+    ],
+)
+def test_a_phone_in_a_column_of_no_class_is_hashed_and_stays_joinable(key):
+    assert mask({"person_key": key}) == mask({"person_key": key}, "fct_order") == {"person_key": python_hash(key)}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "0000012345",
+        "demo_crm:0000012345",
+        "demo_crm:O17612345678",
+        "shop:1000123456789",
+        "1000123456789",
+        "0.123456789012",
+        "01-02-2024",
+        "shop.orders:2024-05-01 00:00:05.123456",
+        "gregorian:month:2024-05-01",
+        "کرمانشاه",
+        "-",
+        "",
+    ],
+)
+def test_an_id_that_is_no_phone_stays_as_it_is(key):
+    assert mask({"person_key": key}) == {"person_key": key}
+
+
+def test_phones_in_lists_of_ids_are_hidden():
+    assert mask({"keys": ["crm:1", "shop:09123456789"]}) == {"keys": None}
+    assert mask({"keys": ["09123456789", "crm:1"]}) == {"keys": None}
+    assert mask({"keys": ["crm:1", "0000012345"]}) == {"keys": ["crm:1", "0000012345"]}
+
+
+def test_staff_known_by_an_id_that_may_be_a_name_get_labels():
+    assert mask({"owner_id": "Sara Karimi"}, "fct_opportunity", owner_id="name") == {
+        "owner_id": f"Owner {python_hash('sara karimi')[:8]}"
+    }
+
+
 def test_text_of_another_type_is_hidden_whole():
     assert mask({"comments": ["call me"]}, comments="text") == {"comments": None}
 
