@@ -14,7 +14,7 @@ import duckdb
 
 from orchestration.guard import history
 from orchestration.guard.audit import audit, bad_rows, mark_of
-from orchestration.guard.batches import key_is_impersonal, table_batches
+from orchestration.guard.batches import key_is_impersonal, key_looks_personal, table_batches
 from orchestration.guard.promotion import (
     HELD_STATE,
     Load,
@@ -197,17 +197,13 @@ def list_quarantine(
     """
     condition, parameters = quarantine_filter(source, table, rule)
     rows = con.execute(
-        f"select load_id, source, table_name, key, reasons, quarantined_at, {'row' if with_rows else 'null'} "
+        f"select load_id, source, table_name, key, {key_looks_personal('key')}, reasons, quarantined_at, "
+        f"{'row' if with_rows else 'null'} "
         f"from quarantine.rows where {condition} order by quarantined_at desc, source, table_name, key "
         + (f"limit {int(limit)}" if limit is not None else ""),
         parameters,
     ).fetchall()
-    return [
-        QuarantinedRow(
-            load_id, place, name, key, reasons, since, values_of(json.loads(row)) if row is not None else None
-        )
-        for load_id, place, name, key, reasons, since, row in rows
-    ]
+    return [QuarantinedRow(*found, row=values_of(json.loads(row)) if row is not None else None) for *found, row in rows]
 
 
 def quarantine_filter(
@@ -279,7 +275,7 @@ def describe_quarantine(
     lines.append("")
     impersonal = _impersonal_tables(settings)
     for row in list_quarantine(con, source, table, limit=SHOWN_ROWS):
-        is_shown = show_personal or ((row.source, row.table_name) in impersonal and "@" not in row.key)
+        is_shown = show_personal or ((row.source, row.table_name) in impersonal and not row.key_looks_personal)
         name = row.key if is_shown else "a row whose key may be personal"
         lines.append(f"{row.source}.{row.table_name} {name} (load {row.load_id}): {'; '.join(row.reasons)}")
     if total > SHOWN_ROWS:
@@ -304,7 +300,7 @@ def quarantine_kinds(
         f"from quarantine.rows where {condition}) "
         # What a reason quotes of its row would split the counts.
         f"select source, table_name, regexp_replace(reason, {literal(DETAIL)}, ' [') as kind, count(*), "
-        f"coalesce(arg_max(key, (quarantined_at, key), {SAMPLE_KEYS}) filter (not contains(key, '@')), []) "
+        f"coalesce(arg_max(key, (quarantined_at, key), {SAMPLE_KEYS}) filter (not {key_looks_personal('key')}), []) "
         "from reasons group by source, table_name, kind order by 1, 2, 4 desc, 3",
         parameters,
     ).fetchall()

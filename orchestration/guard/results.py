@@ -127,6 +127,7 @@ class QuarantinedRow:
         source: Source name.
         table_name: Table of the source.
         key: Key of the record (may be personal data where the key is).
+        key_looks_personal: Whether the key has the look of a mail or a phone number.
         reasons: Every rule it breaks.
         quarantined_at: When, UTC.
         row: The row as it came, every value as text, when asked for.
@@ -136,6 +137,7 @@ class QuarantinedRow:
     source: str
     table_name: str
     key: str
+    key_looks_personal: bool
     reasons: list[str]
     quarantined_at: datetime
     row: dict[str, str | None] | None = None

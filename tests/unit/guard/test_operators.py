@@ -16,6 +16,7 @@ from orchestration.guard import (
     release,
     replay,
 )
+from orchestration.guard.operators import quarantine_kinds
 from orchestration.guard.results import GuardError
 from orchestration.sources.extract import StateEntry
 
@@ -168,6 +169,24 @@ def test_keys_that_may_be_personal_are_shown_only_when_asked_for(shop: Shop):
     assert "ada@example.org" not in shown
     assert "shop.people a row whose key may be personal" in shown
     assert "ada@example.org" in describe_quarantine(shop.con, named_by_mail.settings, show_personal=True)
+
+
+@pytest.mark.parametrize("key", ["09123456789", "+98 912 345 6789", "۰۹۱۲۳۴۵۶۷۸۹", "ada@example.org"])
+def test_a_key_of_impersonal_columns_that_is_a_phone_or_a_mail_is_no_name_of_a_row(shop: Shop, key: str):
+    shop.load([order(1), order(2, no=key, total="-1"), order(3, total="-1")])
+    shown = describe_quarantine(shop.con, shop.settings)
+    assert key not in shown
+    assert "shop.orders a row whose key may be personal" in shown
+    assert "shop.orders o3 (load" in shown
+    [kind] = quarantine_kinds(shop.con, shop.settings)
+    assert (kind.count, kind.sample_keys) == (2, ("o3",))
+    assert key in describe_quarantine(shop.con, shop.settings, show_personal=True)
+
+
+def test_a_phone_in_a_key_of_several_columns_is_seen_too(shop: Shop):
+    by_two = shop.with_table("orders", key=("customer", "no"))
+    by_two.load([order(1, customer="09123456789", total="-1")])
+    assert "09123456789" not in describe_quarantine(by_two.con, by_two.settings)
 
 
 def test_every_decision_is_booked_with_who_and_why(shop: Shop):
