@@ -114,8 +114,8 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from orchestration.defs.run import InstanceError, run_daily
-    from orchestration.publication import current_staleness
-    from orchestration.report import staleness_line, summary
+    from orchestration.publication import current_publication
+    from orchestration.report import failure_line, summary
 
     settings = load_settings()
     try:
@@ -124,13 +124,12 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"cem: {error}", sys.stderr)
         return 1
     if not outcome.is_success:
-        _say("\nThe run failed. The last published marts, if any, stay as they were.", sys.stderr)
+        _say("\nThe run failed.", sys.stderr)
         for failure in outcome.failures:
             _say(f"  {failure}", sys.stderr)
         with writing(settings) as con:
-            standing = current_staleness(con, settings)
-        if standing is not None:
-            _say(staleness_line(standing), sys.stderr)
+            published = current_publication(con, settings)
+        _say(failure_line(published, outcome.run_id), sys.stderr)
         return 1
     _say("\n" + summary(settings))
     return 0

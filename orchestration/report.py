@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.publication import Staleness
+from orchestration.publication import Published, Staleness
 from orchestration.settings import Settings
 
 HEADLINES = {
@@ -50,6 +50,23 @@ def staleness_line(standing: Staleness) -> str:
     if not standing.is_stale:
         return "The published marts follow the sources."
     return f"The published marts are STALE since {standing.since:%Y-%m-%d %H:%M} UTC: {standing.reason}."
+
+
+def failure_line(published: Published | None, run_id: str) -> str:
+    """What readers have after a failed run, in one line.
+
+    Args:
+        published: What is published now, if anything.
+        run_id: The run that failed.
+    """
+    if published is None:
+        return "Nothing is published."
+    if published.staleness.is_stale:
+        return staleness_line(published.staleness)
+    which = f"version {published.version} of {published.published_at:%Y-%m-%d %H:%M} UTC"
+    if published.run_id == run_id:
+        return f"What this run published ({which}) is whole; what failed came after it."
+    return f"The published marts ({which}) stay up; they do not follow what was loaded since."
 
 
 def _standing(con: duckdb.DuckDBPyConnection) -> str:

@@ -6,9 +6,9 @@ told when their figures go stale (`current`, `staleness`). Does not belong here:
 (`dbt_project/models/marts`), and anything that needs Dagster (`defs/publish`).
 """
 
-from orchestration.publication.current import Staleness
+from orchestration.publication.current import Published, Staleness
 from orchestration.publication.specs import MartColumn, MartSpec, PublicationError, mart_specs
-from orchestration.publication.staleness import current_staleness, mark
+from orchestration.publication.staleness import current_publication, current_staleness, mark
 from orchestration.publication.writer import Publication, publish
 
 __all__ = [
@@ -16,7 +16,9 @@ __all__ = [
     "MartSpec",
     "Publication",
     "PublicationError",
+    "Published",
     "Staleness",
+    "current_publication",
     "current_staleness",
     "mark",
     "mart_specs",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestration.guard import held_loads
-from orchestration.publication.current import PUBLICATION, Staleness, read_published
+from orchestration.publication.current import PUBLICATION, Published, Staleness, read_published
 from orchestration.publication.files import (
     SPACE_MARGIN,
     Layout,
@@ -65,9 +65,14 @@ def staleness(con: duckdb.DuckDBPyConnection, before: Staleness) -> Staleness:
     return Staleness(True, since, f"held loads were decided on and the next run publishes: {tables}", 0)
 
 
+def current_publication(con: duckdb.DuckDBPyConnection, settings: Settings) -> Published | None:
+    """What readers have now; None when nothing is published."""
+    return read_published(con, Layout(settings.published))
+
+
 def current_staleness(con: duckdb.DuckDBPyConnection, settings: Settings) -> Staleness | None:
     """What readers are told now; None when nothing is published."""
-    published = read_published(con, Layout(settings.published))
+    published = current_publication(con, settings)
     return published.staleness if published else None
 
 

@@ -5,12 +5,15 @@ import io
 import json
 import subprocess
 import sys
+from datetime import datetime
 
 import duckdb
 import pytest
 
 from orchestration import demo, semantic
 from orchestration.cli import main
+from orchestration.defs.run import RunOutcome
+from orchestration.publication import Published, Staleness
 
 CONFIG = """
 company: Test
@@ -99,6 +102,18 @@ def test_figures_come_with_every_row(state, capsys, monkeypatch, options):
     _, out, _ = said(capsys, "metrics", "csat", "--by", "month", *options)
 
     assert sum("north" in line for line in out.splitlines()) == 60
+
+
+def test_a_failed_run_says_what_stays_up_and_that_it_does_not_follow(published, capsys, monkeypatch):
+    before = Published(7, "before", datetime(2024, 5, 1, 3), 10, "hash", Staleness(False, None, None, 0))
+    monkeypatch.setattr("orchestration.publication.current_publication", lambda con, settings: before)
+    monkeypatch.setattr("orchestration.defs.run.run_daily", lambda _: RunOutcome("r", False, ("build: no room",)))
+
+    code, out, err = said(capsys, "run")
+
+    assert (code, out) == (1, "")
+    assert err.split("\n")[1:3] == ["The run failed.", "  build: no room"]
+    assert "version 7" in err and "do not follow what was loaded since" in err
 
 
 @pytest.mark.parametrize("arguments", [("demo", "--folder", NO_FOLDER), ("load", "list"), ("prepare",)])
