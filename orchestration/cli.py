@@ -200,11 +200,9 @@ def _dbt(options: argparse.Namespace) -> int:
 
 
 def _query(options: argparse.Namespace) -> int:
-    path = load_settings().published / "cem.duckdb"
-    if not path.exists():
-        _say("cem: nothing is published yet; run `cem run` first", sys.stderr)
-        return 1
-    with duckdb.connect(str(path), read_only=True) as con:
+    from orchestration.publication import open_published
+
+    with open_published(load_settings().published) as con:
         rows = con.sql(options.sql)
         if rows is not None:  # as of `set …`
             _say_rows(rows, is_csv=options.csv)

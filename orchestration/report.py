@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.publication import Published, Staleness
+from orchestration.publication import Published, Staleness, open_published
 from orchestration.settings import Settings
 
 HEADLINES = {
@@ -40,7 +40,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def summary(settings: Settings) -> str:
     """The end-of-run summary as text."""
-    with duckdb.connect(str(settings.published / "cem.duckdb"), read_only=True) as con:
+    with open_published(settings.published) as con:
         parts = [_loads(con), _customers(con), _kpis(con, settings), _standing(con), _next_steps(settings.published)]
         return "\n\n".join(parts)
 
@@ -139,12 +139,14 @@ def _kpi_line(metric: str, title: str, row: tuple[object, ...] | None) -> list[s
 
 
 def _next_steps(folder: Path) -> str:
+    alias = folder / "cem.duckdb"
+    second = f"  {alias}    the same file, by the name DuckDB clients prefer (see the README)"
     return "\n".join(
         [
             "What next",
             "  make ui    the Dagster UI: assets, checks, lineage, schedule",
             f"  {folder / 'marts.duckdb'}    the published marts, for any BI tool",
-            f"  {folder / 'cem.duckdb'}    the same file, by the name DuckDB clients prefer (see the README)",
+            *([second] if alias.exists() else []),
             '  .venv/bin/cem query "select metric, period_start, value, ci_low, ci_high, n from marts.mart_kpi '
             "where period_grain = 'quarter' and calendar = 'gregorian' and slice = 'all' order by all\"",
         ]

@@ -6,7 +6,7 @@ told when their figures go stale (`current`, `staleness`). Does not belong here:
 (`dbt_project/models/marts`), and anything that needs Dagster (`defs/publish`).
 """
 
-from orchestration.publication.current import Published, Staleness
+from orchestration.publication.current import Published, Staleness, open_published
 from orchestration.publication.specs import MartColumn, MartSpec, PublicationError, mart_specs
 from orchestration.publication.staleness import current_publication, current_staleness, mark
 from orchestration.publication.writer import Publication, publish
@@ -22,5 +22,6 @@ __all__ = [
     "current_staleness",
     "mark",
     "mart_specs",
+    "open_published",
     "publish",
 ]

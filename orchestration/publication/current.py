@@ -1,7 +1,7 @@
 """What readers have now: the one-row table that every published file carries about itself.
 
-Belongs here: its name, its columns, reading it. Does not belong here: writing a version (`writer`), or deciding
-whether its figures still follow the sources (`staleness`).
+Belongs here: its name, its columns, reading it, opening the file. Does not belong here: writing a version (`writer`),
+or deciding whether its figures still follow the sources (`staleness`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 
+from orchestration.publication.files import Layout
 from orchestration.publication.masking import literal
-from orchestration.publication.specs import MARTS_SCHEMA
-
-if TYPE_CHECKING:
-    from orchestration.publication.files import Layout
+from orchestration.publication.specs import MARTS_SCHEMA, PublicationError
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +72,30 @@ class Published:
     rows: int
     fingerprint: str
     staleness: Staleness
+
+
+def open_published(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that reads what is published, as the database `cem` whatever names the file has.
+
+    The file itself is opened, since its second name is missing where the file system has no hard links.
+
+    Args:
+        folder: The published folder.
+
+    Raises:
+        PublicationError: Nothing is published yet.
+    """
+    marts = Layout(folder).marts
+    if not marts.exists():
+        raise PublicationError("nothing is published yet; run `cem run` first")
+    con = duckdb.connect()
+    try:
+        con.execute(f"attach {literal(str(marts))} as cem (read_only)")
+        con.execute("use cem")
+    except duckdb.Error:
+        con.close()
+        raise
+    return con
 
 
 def read_published(con: duckdb.DuckDBPyConnection, layout: Layout) -> Published | None:

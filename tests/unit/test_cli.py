@@ -36,11 +36,12 @@ def state(home, tmp_path, monkeypatch):
 
 @pytest.fixture
 def published(state):
-    """Published marts: a month and region a row, more rows and columns than a terminal has."""
+    """Published marts without a second name: a month and region a row, more rows and columns than a terminal has."""
     (state / "published").mkdir()
     months = ", ".join(f"'مقدار ماه' as month_number_{number}" for number in range(40))
-    with duckdb.connect(str(state / "published" / "cem.duckdb")) as con:
-        con.execute("create schema marts")
+    with duckdb.connect() as con:
+        con.execute(f"attach '{state / 'published' / 'marts.duckdb'}' as cem")
+        con.execute("use cem; create schema marts")
         con.execute(f"""
             create table marts.mart_kpi as
             select range as id, 'استان آذربایجان شرقی و غربی، ' || range as region, range / 2 as value,
@@ -72,6 +73,15 @@ def test_persian_words_and_line_breaks_leave_columns_in_line(published, capsys):
     _, out, _ = said(capsys, "query", "select 'می‌رَوَم' as word, 7 as n union all select e'a\\nb', 10 order by n")
 
     assert out.splitlines() == ["word    n", "-----  --", "می‌رَوَم   7", "a\\nb   10", "(2 rows)"]
+
+
+def test_before_the_first_publication_a_query_says_what_to_do(state, capsys):
+    assert said(capsys, "query", "select 1") == (1, "", "cem: nothing is published yet; run `cem run` first\n")
+
+
+def test_a_query_cannot_write_what_is_published(published, capsys):
+    code, _, err = said(capsys, "query", "delete from marts.mart_kpi")
+    assert code == 1 and "read-only" in err
 
 
 def test_an_empty_answer_says_so(published, capsys):
