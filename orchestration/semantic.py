@@ -85,15 +85,18 @@ class SemanticLayer:
             where_constraints=list(question.where) or None,
         )
         try:
-            made = self._engine.explain(request).sql_statement.sql
+            explained = self._engine.explain(request)
         except MetricFlowException as error:
             raise SemanticError(str(error)) from error
+        made, asked = explained.sql_statement.sql, explained.query_spec
+        # MetricFlow calls a group not always as it was asked for: metric_time by day is metric_time__day.
+        groups = [spec.dunder_name for spec in asked.input_spec_order.group_by_item_specs]
         least = self._settings.kpis.suppressed_below
         shown = [
             f"case when {name}_n >= {least} then {name} end as {name}, {name}_n::bigint as {name}_n"
             for name in question.figures
         ]
-        return f"select {', '.join([*question.group_by, *shown])}\nfrom (\n{made}\n) as found\norder by all"
+        return f"select {', '.join([*groups, *shown])}\nfrom (\n{made}\n) as found\norder by all"
 
     def answer(self, question: Question) -> duckdb.DuckDBPyRelation:
         """The rows of `sql`, in order of their groups.
