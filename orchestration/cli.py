@@ -315,7 +315,7 @@ def _restore(options: argparse.Namespace) -> int:
     _say(
         f"Restored the warehouse of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC (publication {snapshot.version}) from "
         f"{snapshot.path}.\nWhat is published stays. The next `cem run` reads what the sources brought since; what "
-        "was decided by hand since (loads released or discarded, rows mended) has to be decided again."
+        f"was decided by hand since ({snapshots.DECIDED}) has to be decided again."
     )
     if replaced:
         _say(f"The file it replaced is {replaced}; delete it when nobody needs to look at it.")

@@ -25,6 +25,12 @@ from orchestration.warehouse import run_lock, utc_now
 SPACE_MARGIN = 64 * 2**20
 """Bytes to leave free beside a copy, for what runs meanwhile."""
 
+DECIDED = (
+    "loads released or discarded, rows mended, and on identity: records forced together or apart, decisions undone, "
+    "links judged"
+)
+"""What people decide that is in the warehouse and nowhere else."""
+
 _ENDING = ".duckdb"
 
 
@@ -92,7 +98,7 @@ def restore(settings: Settings) -> tuple[Snapshot, Path | None]:
             raise SnapshotError(
                 f"there is no snapshot that can be read in {settings.snapshots}. Move {settings.warehouse} away and "
                 "run again: everything is read anew from the sources, but customers get new ids and what was "
-                "decided by hand (released loads, mended rows) is lost; a backup of yours is better"
+                f"decided by hand ({DECIDED}) is lost; a backup of yours is better"
             )
         draft = settings.warehouse.with_name(f"{settings.warehouse.name}.new")
         _clone(snapshot.path, draft)

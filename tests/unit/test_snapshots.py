@@ -137,7 +137,8 @@ def test_the_command_lists_and_restores(settings, monkeypatch, capsys, tmp_path)
     monkeypatch.setenv("CEM_CONFIG", str(config))
     monkeypatch.setenv("CEM_HOME", str(settings.home))
     assert main(["restore"]) == 1
-    assert "no snapshot" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "no snapshot" in refusal and "forced together or apart" in refusal and "links judged" in refusal
     assert main(["restore", "--list"]) == 0
     assert "engine.snapshots" in capsys.readouterr().out
     write(settings, 1)
@@ -146,7 +147,9 @@ def test_the_command_lists_and_restores(settings, monkeypatch, capsys, tmp_path)
     assert main(["restore", "--list"]) == 0
     assert str(taken) in capsys.readouterr().out
     assert main(["restore"]) == 0
-    assert "What is published stays" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "What is published stays" in told
+    assert "forced together or apart" in told and "links judged" in told and "decided again" in told
     assert known(settings) == [1]
     with duckdb.connect(str(settings.home / "warehouse.replaced.duckdb"), read_only=True) as con:
         assert con.execute("select count(*) from known").fetchone() == (2,)
