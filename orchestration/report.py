@@ -10,6 +10,9 @@ import duckdb
 from orchestration.publication import Published, Staleness, open_published
 from orchestration.settings import Settings
 
+FCR = "first contact resolution"
+"""Stands for the metric of the window that `kpis.fcr_headline_days` names."""
+
 HEADLINES = {
     "nps": "NPS",
     "csat": "CSAT",
@@ -17,14 +20,14 @@ HEADLINES = {
     "retention_rate": "Retention rate",
     "churn_rate": "Churn rate",
     "clv_to_date": "CLV to date",
-    "fcr_7d": "First contact resolution, 7 d",
+    FCR: "First contact resolution, {days} d",
     "first_response_minutes": "First response, minutes",
     "complaint_rate": "Complaints per 1,000 active",
     "net_sentiment": "Net sentiment",
 }
 """The ten KPIs of the summary, one headline metric each."""
 
-SHARES = {"csat", "retention_rate", "churn_rate", "fcr_7d"}
+SHARES = {"csat", "retention_rate", "churn_rate", FCR}
 """Metrics that read better as a percentage."""
 
 
@@ -118,9 +121,11 @@ def _kpis(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
         where kpi.calendar = 'gregorian' and kpi.slice = 'all'
         """
     ).fetchall()
-    found = {row[0]: row for row in rows}
+    found: dict[str, tuple[object, ...] | None] = {row[0]: row for row in rows}
     period = rows[0][1] if rows else "no complete period yet"
-    lines = [_kpi_line(metric, title, found.get(metric)) for metric, title in HEADLINES.items()]
+    days = settings.kpis.fcr_headline_days
+    found[FCR] = found.get(f"fcr_{days}d")
+    lines = [_kpi_line(metric, title.format(days=days), found.get(metric)) for metric, title in HEADLINES.items()]
     return table([f"KPI, {period} ({settings.reporting.currency})", "value", "95 % interval", "n", ""], lines)
 
 

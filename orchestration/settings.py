@@ -168,7 +168,7 @@ class Kpis(Part):
         complaint_tags: Ticket tags that make a complaint.
         complaint_texts: Texts that are complaints too when of negative sentiment: `comment` on a survey, `mention`.
         sla: Targets for replies and resolutions; none by default.
-        fcr_headline_days: Window of the first contact resolution shown first.
+        fcr_headline_days: Window of the first contact resolution that the summary of a run shows.
         survey_fatigue_days: Invitations of so many days tell how often a customer was asked before.
         journey_gap_days: After so long a silence of the customer, the next touchpoint begins another journey.
         self_service_days: Help read without a ticket within so many days after it helped.

@@ -325,7 +325,6 @@ def setting_values(settings: Settings) -> dict[str, Any]:
         "complaint_tags": list(settings.kpis.complaint_tags),
         "complaint_texts": list(settings.kpis.complaint_texts),
         "sla": [target.model_dump() for target in settings.kpis.sla],
-        "fcr_headline_days": settings.kpis.fcr_headline_days,
         "survey_fatigue_days": settings.kpis.survey_fatigue_days,
         "journey_gap_days": settings.kpis.journey_gap_days,
         "self_service_days": settings.kpis.self_service_days,

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.publication import Published, Staleness
 from orchestration.report import failure_line, summary
-from orchestration.settings import Settings
+from orchestration.settings import Kpis, Settings
 
 FRESH = Staleness(is_stale=False, since=None, reason=None, held_loads=0)
 HELD = Staleness(True, datetime(2024, 5, 2, 1), "loads are held: crm.people", 1)
@@ -65,3 +65,11 @@ def test_a_run_is_summed_up_where_the_file_has_no_second_name(settings):
     assert "2 person records → 1 customers" in text
     assert "Version 3. The published marts follow the sources." in text
     assert "marts.duckdb" in text and "cem.duckdb" not in text
+
+
+@pytest.mark.parametrize(("days", "value"), [(7, "70.0 %"), (14, "60.0 %"), (30, "50.0 %")])
+def test_the_summary_shows_first_contact_resolution_in_the_window_of_the_settings(settings, days, value):
+    text = summary(settings.model_copy(update={"kpis": Kpis(fcr_headline_days=days)}))
+    [line] = [line for line in text.splitlines() if line.startswith("First contact resolution")]
+    assert line.startswith(f"First contact resolution, {days} d ") and value in line
+    assert line.rstrip().endswith("40")
