@@ -18,10 +18,14 @@ from metricflow.sql.render.duckdb_renderer import DuckDbSqlPlanRenderer
 from metricflow_semantics.errors.error_classes import MetricFlowException
 from metricflow_semantics.model.dbt_manifest_parser import parse_manifest_from_dbt_generated_manifest
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
+from metricflow_semantics.specs.query_spec import MetricFlowQuerySpec
 
 from orchestration.settings import Settings
 from orchestration.transform import prepare, semantic_manifest_path
 from orchestration.warehouse import writing
+
+WEEK_START = "monday"
+"""When MetricFlow's weeks begin: it truncates dates as DuckDB does."""
 
 
 class SemanticError(ValueError):
@@ -75,7 +79,7 @@ class SemanticLayer:
         A figure of fewer records than `kpis.suppressed_below` is NULL, as in `mart_kpi`.
 
         Raises:
-            SemanticError: There is no such figure or dimension.
+            SemanticError: There is no such figure or dimension, or its weeks are not those of the settings.
         """
         self._check(question.figures)
         counts = [f"{name}_n" for name in question.figures]
@@ -89,6 +93,7 @@ class SemanticLayer:
         except MetricFlowException as error:
             raise SemanticError(str(error)) from error
         made, asked = explained.sql_statement.sql, explained.query_spec
+        self._refuse_other_weeks(asked)
         # MetricFlow calls a group not always as it was asked for: metric_time by day is metric_time__day.
         groups = [spec.dunder_name for spec in asked.input_spec_order.group_by_item_specs]
         least = self._settings.kpis.suppressed_below
@@ -109,6 +114,26 @@ class SemanticLayer:
         with writing(self._settings) as con:
             rows = con.execute(query).to_arrow_table()
         return duckdb.from_arrow(rows)
+
+    def _refuse_other_weeks(self, asked: MetricFlowQuerySpec) -> None:
+        """MetricFlow's weeks begin on Monday, whatever the settings say.
+
+        Raises:
+            SemanticError: The question groups by weeks or chooses some, and those of the settings are others.
+        """
+        begin = self._settings.reporting.week_start
+        if begin == WEEK_START:
+            return
+        grains = {spec.time_granularity_name for spec in asked.time_dimension_specs}
+        for found in asked.filter_spec_resolution_lookup.spec_resolutions:
+            grains |= {
+                spec.time_grain.name for spec in found.resolved_group_by_item_set.annotated_specs if spec.time_grain
+            }
+        if "week" in grains:
+            raise SemanticError(
+                f"weeks begin on {begin} (reporting.week_start), and the semantic layer knows only weeks from "
+                f"{WEEK_START} on; ask by day, or take the weeks of mart_kpi"
+            )
 
     def _check(self, figures: Sequence[str]) -> None:
         known = self.figures()

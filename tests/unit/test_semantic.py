@@ -1,9 +1,10 @@
-"""Figures from the semantic layer: whatever it offers as a dimension can be asked for."""
+"""Figures from the semantic layer: whatever it offers can be asked for, weeks as cem.yml has them."""
 
 import pytest
 
-from orchestration.semantic import Question, SemanticLayer
-from orchestration.settings import load_settings
+from orchestration import semantic
+from orchestration.semantic import Question, SemanticError, SemanticLayer
+from orchestration.settings import Reporting, load_settings
 from orchestration.warehouse import writing
 
 pytestmark = pytest.mark.xdist_group("semantic")
@@ -53,3 +54,21 @@ def test_groups_come_first_in_the_order_asked_for(layer):
         ("south", 2 / 3, 3),
     ]
     assert layer.answer(Question(["csat"])).fetchall() == [(4 / 6, 6)]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(["csat"], ["metric_time__week"]),
+        Question(["csat"], ["survey_record__observed_date__week", "survey_record__region"]),
+        Question(["csat"], where=["{{ TimeDimension('metric_time', 'week') }} >= '2024-05-01'"]),
+    ],
+)
+def test_weeks_that_are_not_those_of_the_settings_are_refused(settings, layer, question, monkeypatch):
+    monkeypatch.setattr(semantic, "prepare", lambda settings: None)
+    saturday = settings.model_copy(update={"reporting": Reporting(week_start="saturday")})
+    other = SemanticLayer(saturday)
+    with pytest.raises(SemanticError, match=r"weeks begin on saturday.*mart_kpi"):
+        other.sql(question)
+    assert layer.answer(question).fetchall()
+    assert other.sql(Question(["csat"], ["metric_time__day"]))
