@@ -3,7 +3,7 @@
 
     All arguments but the metric are optional: what is left out is not chosen, and stands beside each record, which
     comes once for every period it counts in. A `slice` without its value gives the records by value.
-    For example, in `dbt show --inline`:
+    For example, in `dbt show --limit -1 --output json --inline` (otherwise it shows five records, not all columns):
 
         {{ kpi_records('csat', 'jalali', 'month', '2025-05-22', 'channel', 'email') }}
 -#}

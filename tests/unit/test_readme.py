@@ -50,3 +50,8 @@ def test_commands_of_the_readme_exist(command):
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
     assert f"\n{command.split()[1]}:" in makefile
     assert command in README
+
+
+def test_the_example_of_records_behind_a_figure_asks_for_all_of_them():
+    [example] = [line for line in README.splitlines() if line.startswith("`cem dbt show")]
+    assert "--limit -1 --output json" in example and "kpi_records(" in example
