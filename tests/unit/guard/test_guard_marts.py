@@ -132,6 +132,8 @@ def test_suppressed_values_and_rounding_are_no_errors(shop: Shop):
         {"metric": "round", "value": 0.3, "ci_low": 0.1 + 0.2, "ci_high": 0.3},
     )
     assert broken(shop) == {}
+    build(shop, {"language": "fa", "method": "model", "evaluated_count": 9}, mart="mart_sentiment_model")
+    assert broken(shop) == {}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +148,7 @@ def test_suppressed_values_and_rounding_are_no_errors(shop: Shop):
         ("mart_clv", {}, "customer_id_unique"),
         ("mart_clv", {"customer_id": "C" + "0" * 16, "probability_alive": 1.5}, "probability_alive_within_bounds"),
         ("mart_subscription_survival", {"survival": 0.96}, "survival_below_ci_high"),
+        ("mart_sentiment_model", {"language": "fa", "method": "model"}, "model_is_measured"),
         ("fct_ticket", {"surviving_ticket_key": "other"}, "unmerged_survives_itself"),
         ("fct_ticket", {"is_answered": False, "first_response_minutes": 3.0}, "unanswered_has_no_response_time"),
     ],

@@ -11,9 +11,9 @@ final as (
         neutral_count,
         positive_count,
         trained_count,
-        macro_f1,
-        macro_f1_low,
-        macro_f1_high,
+        {{ shown('macro_f1', 'evaluated_count') }} as macro_f1,
+        {{ shown('macro_f1_low', 'evaluated_count') }} as macro_f1_low,
+        {{ shown('macro_f1_high', 'evaluated_count') }} as macro_f1_high,
         evaluated_count,
         features,
         trained_at

@@ -28,7 +28,7 @@ compared as (
     where native_first_reply_minutes is not null
 ),
 
-final as (
+measured as (
     select
         source,
         figure,
@@ -45,6 +45,21 @@ final as (
         max(abs(own_value - native_value)) as largest_difference
     from compared
     group by source, figure
+),
+
+final as (
+    select
+        source,
+        figure,
+        native_count,
+        compared_count,
+        equal_count,
+        {{ shown('native_mean', 'compared_count') }} as native_mean,
+        {{ shown('own_mean', 'compared_count') }} as own_mean,
+        {{ shown('mean_difference', 'compared_count') }} as mean_difference,
+        {{ shown('median_difference', 'compared_count') }} as median_difference,
+        {{ shown('largest_difference', 'compared_count') }} as largest_difference
+    from measured
 )
 
 select * from final
