@@ -231,6 +231,12 @@ def external_id_sql(column: str) -> str:
     return f"case when lower(trim({column})) not in {_in_list(NO_IDS)} then nullif(trim({column}), '') end"
 
 
+def linked_person_key_sql(column: str) -> str:
+    """SQL for the key (`<source>:<id>`) of a linked record; NULL where the id is a stand-in of a missing one."""
+    linked_id = f"substr({column}, strpos({column}, ':') + 1)"
+    return f"case when {external_id_sql(linked_id)} is not null then {column} end"
+
+
 def running_text_sql(column: str) -> str:
     """Sentences in one spelling, for counting n-grams.
 

@@ -14,7 +14,7 @@ import duckdb
 from orchestration.identity import blocking
 from orchestration.identity.model import Model, order_of
 
-RULES_VERSION = "4"
+RULES_VERSION = "5"
 """Counts up when a normalisation or matching rule changes, so that old records are read anew."""
 
 INPUT = (

@@ -56,7 +56,7 @@ record = st.fixed_dictionaries(
         "postal_code": st.sampled_from([None, "1234567890"]),
         "city": st.sampled_from([None, "Tehran"]),
         "external_id": st.sampled_from([None, None, None, "1"]),
-        "linked_person_key": st.sampled_from([None, None, None, "s:0", "s:1", "s:none"]),
+        "linked_person_key": st.sampled_from([None, None, None, "s:1", "s:2", "s:gone"]),
         "created_at": st.sampled_from([None, "2020-01-01", "2021-01-01"]),
     }
 )

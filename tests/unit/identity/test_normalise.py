@@ -198,6 +198,22 @@ def test_external_id(con: duckdb.DuckDBPyConnection, text: str | None, key: str 
 @pytest.mark.parametrize(
     ("text", "key"),
     [
+        ("crm:12", "crm:12"),
+        ("crm:a:0", "crm:a:0"),
+        ("crm:0", None),
+        ("crm:Undefined ", None),
+        ("crm:", None),
+        (None, None),
+    ],
+)
+def test_linked_person_key(con: duckdb.DuckDBPyConnection, text: str | None, key: str | None) -> None:
+    query = f"select {normalise.linked_person_key_sql('linked')} from (select $1::text as linked)"
+    assert con.execute(query, [text]).fetchall() == [(key,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
         ("12  Rupp-Place ", "12 rupp place"),
         ("Hauptstraße 3/B", "hauptstraße 3 b"),
         ("Łódź, Ul. Długa 7", "lodz ul dluga 7"),

@@ -222,7 +222,7 @@ record = st.fixed_dictionaries(
         "email": st.sampled_from([None, "a@x.ir", "b@x.ir", "info@x.ir"]),
         "phone": st.sampled_from([None, PHONE, "09129876501", "09120000000"]),
         "external_id": st.sampled_from([None, None, "1"]),
-        "linked_person_key": st.sampled_from([None, None, "s:0", "s:1", "s:none"]),
+        "linked_person_key": st.sampled_from([None, None, "s:1", "s:2", "s:gone"]),
         "created_at": st.sampled_from([None, "2020-01-01", "2021-01-01"]),
     }
 )
