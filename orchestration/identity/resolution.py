@@ -648,6 +648,11 @@ def _list_affected(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
                 select unnest([{state.record_id_sql("person_key_a")}, {state.record_id_sql("person_key_b")}])
                 from identity.decision
                 where not is_applied
+                union
+                -- What is decided about a record that was gone holds again when it is back.
+                select unnest([record_a, record_b])
+                from id_decided
+                {_of_touched("(select record_id from id_delta)")}
             ),
             met as (select distinct component_id from identity.component semi join ends using (record_id))
             select record_id from ends

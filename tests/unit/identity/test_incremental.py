@@ -97,6 +97,28 @@ def assert_is_as_after_one_run(registry: Registry) -> None:
     at_once.con.close()
 
 
+@pytest.mark.parametrize("gone", ["s:1", "t:1"])
+def test_a_decision_holds_again_when_a_record_is_back(gone: str) -> None:
+    registry = new_registry()
+    people = {
+        "s:1": {"full_name": "Ali Karimi", "email": "alikarimi@x.ir"},
+        "s:2": {"full_name": "Ali Karimi", "email": "alikarimi@x.ir"},
+        "t:1": {"full_name": "Sara Ahmadi", "email": "sara.ahmadi@x.ir"},
+        "t:2": {"full_name": "Sara Ahmadi", "email": "sara.ahmadi@x.ir"},
+    }
+    for person_key, columns in people.items():
+        registry.put(person_key, **columns)
+    registry.resolve()
+    decisions.force(registry.con, "s:1", "t:1", by="Mina", reason="asked them")
+    registry.resolve()
+    registry.remove(gone)
+    registry.resolve()
+    registry.put(gone, **people[gone])
+    registry.resolve()
+    assert registry.groups() == {frozenset(people)}
+    assert_is_as_after_one_run(registry)
+
+
 searching = settings(
     max_examples=settings().max_examples // 25,
     deadline=None,
