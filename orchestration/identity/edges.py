@@ -45,6 +45,9 @@ COLUMNS = (
 HOUSEHOLD_WORDS = ("family", "familie", "famille", "familia", "household", "home", "khanevadeh", "khanevade")
 """Words in a mailbox that say it is a household's."""
 
+HUB_HASH = "hash(case kind when 'linked_id' then 'rec' else kind end || ':' || value)"
+"""SQL for the hash by which records bear the value of a row of `identity.hub`."""
+
 _PERSONS = """
     select
         record.record_id, record.person_key, record.source, record.email, record.is_role_email, record.phone,
@@ -219,11 +222,11 @@ def _list_hubs(con: duckdb.DuckDBPyConnection, *, is_partial: bool) -> None:
     """Mails and phones that are hubs, those of the last run that are not in question included: `id_known_hub`."""
     con.execute("create or replace temp table id_known_hub as select value_hash from id_hub_value")
     if is_partial:
-        con.execute("""
+        con.execute(f"""
             insert into id_known_hub
-            select hash(kind || ':' || value) as value_hash
+            select {HUB_HASH} as value_hash
             from identity.hub
-            where kind in ('email', 'phone') and hash(kind || ':' || value) not in (select value_hash from id_touched)
+            where kind in ('email', 'phone') and {HUB_HASH} not in (select value_hash from id_touched)
         """)
 
 

@@ -156,7 +156,7 @@ def _resolve(
     _list_forgotten_phones(con)
     _take_scope(con, is_partial=keeps_edges)
     edges.build_edges(con, settings, is_partial=keeps_edges)
-    _list_differences(con, "hub", "where hash(kind || ':' || value) in (from id_touched)" if keeps_edges else "")
+    _list_differences(con, "hub", f"where {edges.HUB_HASH} in (from id_touched)" if keeps_edges else "")
     con.execute("""
         create or replace temp table id_hub_now as
         select kind, value from identity.hub anti join id_hub_old using (kind, value)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from person_registry import Limits, Registry, empty_registry
 
-from orchestration.identity import blocking, decisions, resolution
+from orchestration.identity import blocking, decisions, edges, resolution
 
 PHONE = "09121234568"
 COMPUTED = ("record", "edge", "hub", "block", "pair", "component", "refusal")
@@ -116,6 +116,20 @@ def test_a_decision_holds_again_when_a_record_is_back(gone: str) -> None:
     registry.put(gone, **people[gone])
     registry.resolve()
     assert registry.groups() == {frozenset(people)}
+    assert_is_as_after_one_run(registry)
+
+
+def test_a_linked_id_that_too_many_have_is_one_hub_however_often_it_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges, "DECLARED_MAX_RECORDS", 3)
+    registry = new_registry()
+    for number in range(6):
+        registry.put(f"s:{number}", linked_person_key="crm:guest")
+        registry.resolve()
+    assert registry.rows("select kind, value, record_count from identity.hub") == [("linked_id", "crm:guest", 6)]
+    for number in range(3):
+        registry.remove(f"s:{number}")
+    registry.resolve()
+    assert registry.rows("from identity.hub") == []
     assert_is_as_after_one_run(registry)
 
 
