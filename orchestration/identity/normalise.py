@@ -218,7 +218,9 @@ def phone_text_sql(column: str) -> str:
     A spreadsheet's scientific notation has lost its last digits and is NULL as well.
     """
     ascii_digits = f"lower({_unless_ascii(column, _ascii_digits_sql(column))})"
-    cut = f"regexp_replace({ascii_digits}, '(ext|x|#|داخلی|;|/|,).*$|\\.0$', '')"
+    first = f"regexp_replace({ascii_digits}, '(ext|x|#|داخلی|;|,).*$|\\.0$', '')"
+    # Behind a whole number a slash begins another one; in 030/1234567 it parts the area.
+    cut = f"regexp_replace({first}, '(([0-9][^0-9/]*){{7}})/.*$', '\\1')"
     digits = f"regexp_replace({cut}, '[^0-9+]|(.)\\+', '\\1', 'g')"
     return f"""case
         when {column} is null or regexp_matches({column}, '(?i)\\de\\+?\\d') then null
