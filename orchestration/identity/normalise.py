@@ -17,7 +17,7 @@ Name (`add_name_keys`): NFKC, accents and vowel signs removed, lower case, Arabi
       - fold: one spelling for sounds both scripts can write, `mohamadreza kareme`, `mhmd rza krem`;
       - skeleton: the fold without vowels and vowel carriers, `mhmdrz krm`, `mhmd rz krm`, where scripts meet.
 Birth date (`birth_sql`): eight digits, year first.
-National id, postal code (`code_sql`): letters and digits, in capitals, ASCII digits.
+National id, postal code (`code_sql`): letters and digits, in capitals, ASCII digits. NULL when it is a stand-in.
 Street, city (`address_sql`): words and numbers, lower case, without accents, ASCII digits; the first number of a
     street is the house.
 
@@ -26,6 +26,7 @@ Does not belong here: who is whom.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -87,7 +88,7 @@ NOBODY_NAMES = (
 """Whole names that mean no name was given."""
 
 NO_IDS = ("0", "-1", "na", "n/a", "none", "null", "nil", "unknown", "undefined", "-", "?")
-"""External ids that stand for a missing one."""
+"""Ids and codes that stand for a missing one."""
 
 MIN_TYPO_LETTERS = 5
 """Shortest token in which one wrong letter is a slip: in shorter ones (Mina, Mona) it is another name."""
@@ -114,6 +115,8 @@ _DROPPED = r"[\x{00AD}\x{061C}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2069
 # Letters that Unicode does not decompose, each with the plain spelling people use for it.
 _LETTERS = (("ß", "ss"), ("æ", "ae"), ("œ", "oe"), ("þ", "th"))
 _PLAIN_FROM, _PLAIN_TO = "øłđðıħيىكةھ" + "ہے", "oldd" + "ihییکهه" + "هی"
+
+_NO_CODES = "|".join(sorted({code for text in NO_IDS if (code := re.sub(r"\W", "", text).upper())}))
 
 _DIGITS_FROM = "۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩０１２３４５６７８９＋"
 _DIGITS_TO = "012345678901234567890123456789+"
@@ -366,9 +369,13 @@ def birth_sql(column: str) -> str:
 
 
 def code_sql(column: str) -> str:
-    """SQL for a national id or postal code: its letters and digits, in capitals; NULL where there are none."""
+    """SQL for a national id or postal code: its letters and digits, in capitals.
+
+    NULL where there are none, or only those of a stand-in for a missing one: zeros, N/A, unknown.
+    """
     capitals = f"upper({_unless_ascii(column, _ascii_digits_sql(column))})"
-    return f"nullif(regexp_replace({capitals}, '[^\\p{{L}}\\p{{N}}]', '', 'g'), '')"
+    code = f"regexp_replace({capitals}, '[^\\p{{L}}\\p{{N}}]', '', 'g')"
+    return f"nullif(regexp_replace({code}, '^(0*|{_NO_CODES})$', ''), '')"
 
 
 def address_sql(column: str) -> str:

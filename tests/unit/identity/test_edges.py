@@ -127,11 +127,13 @@ def test_links_to_a_record_that_is_missing_still_tie_those_who_have_them(registr
 
 @pytest.mark.parametrize("nobody", ["0", "null", "undefined", "Unknown"])
 def test_a_stand_in_of_an_id_ties_nobody(registry: Registry, nobody: str) -> None:
+    registry.put("pos:1", full_name="Ali Karimi", national_id=nobody)
+    registry.put("pos:2", full_name="Ali Karimi", national_id=nobody)
     registry.put("web:1", full_name="Ali Karimi", linked_person_key=f"crm:{nobody}")
     registry.put("web:2", full_name="Sara Ahmadi", linked_person_key=f"crm:{nobody}")
     registry.put("shop:1", full_name="Reza Nouri", external_id=nobody)
     registry.put("shop:2", full_name="Mina Taheri", external_id=nobody)
-    assert registry.resolve().customers == 4
+    assert registry.resolve().customers == 6
 
 
 def test_hubs_tie_nobody_and_are_reported(registry: Registry) -> None:

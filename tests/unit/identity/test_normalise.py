@@ -235,7 +235,19 @@ def test_address(con: duckdb.DuckDBPyConnection, text: str | None, key: str | No
 
 @pytest.mark.parametrize(
     ("text", "key"),
-    [("sw1a 1aa", "SW1A1AA"), ("۱۲۳۴۵-۶۷۸۹۰", "1234567890"), ("007-3", "0073"), ("--", None), (None, None)],
+    [
+        ("sw1a 1aa", "SW1A1AA"),
+        ("۱۲۳۴۵-۶۷۸۹۰", "1234567890"),
+        ("007-3", "0073"),
+        ("NA 10", "NA10"),
+        ("--", None),
+        ("0000000000", None),
+        ("۰۰۰-۰۰", None),
+        ("N / A", None),
+        ("unknown", None),
+        ("-1", None),
+        (None, None),
+    ],
 )
 def test_code(con: duckdb.DuckDBPyConnection, text: str | None, key: str | None) -> None:
     query = f"select {normalise.code_sql('code')} from (select $1::text as code)"
