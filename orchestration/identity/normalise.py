@@ -85,7 +85,7 @@ NOBODY_NAMES = (
     "test", "unknown", "anonymous", "guest", "customer", "client", "user", "na", "none", "null", "no name", "noname",
     "not available", "not provided", "n a", "ناشناس", "مشتری", "کاربر", "مهمان", "نامشخص", "تست", "بدون نام",
 )  # fmt: skip
-"""Whole names that mean no name was given."""
+"""Names that mean no name was given, alone and in a row: Unknown Unknown, Guest User."""
 
 NO_IDS = ("0", "-1", "na", "n/a", "none", "null", "nil", "unknown", "undefined", "-", "?")
 """Ids and codes that stand for a missing one."""
@@ -293,7 +293,7 @@ def add_name_keys(con: duckdb.DuckDBPyConnection, names: str, target: str) -> No
     spelled = [unicodedata.normalize("NFKC", name) for name in odd.column("name").to_pylist()]
     # Both lists are compared in the form of the tokens.
     titles = _in_list(sorted({title.replace("آ", "ا") for title in TITLES}))
-    nobody = _in_list(NOBODY_NAMES)
+    nobody = _literal(f"(({'|'.join(NOBODY_NAMES)})( |$))+")
     con.register("identity_nfkc", odd.append_column("nfkc", pa.array(spelled, pa.string())))
     con.execute(f"""
         create or replace temp table {target} as
@@ -331,7 +331,7 @@ def add_name_keys(con: duckdb.DuckDBPyConnection, names: str, target: str) -> No
             select
                 name,
                 case
-                    when joined in {nobody} then null
+                    when regexp_full_match(joined, {nobody}) then null
                     -- One letter names nobody, except in Chinese characters.
                     when length(joined) >= 2 or regexp_matches(joined, '\\p{{Han}}') then joined
                 end as name_key,
