@@ -96,6 +96,9 @@ MIN_TYPO_LETTERS = 5
 MIN_TWO_TYPOS_LETTERS = 9
 """Shortest token in which two wrong letters are slips."""
 
+COUNTRY_CODES = {"UK": "GB", "EL": "GR"}
+"""Codes by which people write a country that ISO 3166 knows by another one."""
+
 MIN_PLAN_NUMBERS = 200
 """Numbers of a country from which SQL by its plan is worth compiling the patterns."""
 
@@ -413,6 +416,22 @@ def parse_phone(text: str, region: str) -> tuple[str | None, bool]:
     return possible, False
 
 
+def region_sql(country: str, default_country: str) -> str:
+    """SQL for the region that phones of a record are read in, an ISO 3166 alpha-2 code.
+
+    Args:
+        country: Column with the country as written.
+        default_country: Taken where no country with phones is written.
+    """
+    written = f"upper(trim({country}))"
+    codes = " ".join(f"when {_literal(code)} then {_literal(iso)}" for code, iso in COUNTRY_CODES.items())
+    default = _literal(COUNTRY_CODES.get(default_country, default_country))
+    return f"""case
+        when {written} in {_in_list(sorted(phonenumbers.SUPPORTED_REGIONS))} then {written}
+        else case {written} {codes} else {default} end
+    end"""
+
+
 def is_placeholder_sql(phone: str) -> str:
     """SQL: an E.164 number ends as people type numbers that are none, with one digit repeated or a run of digits."""
     tail = f"right({phone}, {_PLACEHOLDER_TAIL})"
@@ -420,13 +439,14 @@ def is_placeholder_sql(phone: str) -> str:
     return f"coalesce(replace({tail}, left({tail}, 1), '') = '' or {runs}, false)"
 
 
-def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, default_country: str, target: str) -> None:
+def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, target: str) -> None:
     """Read the spellings that the dictionary `identity.phone` does not hold yet into a temporary table of its columns.
+
+    What a spelling means follows from it and its region, so that none is ever read twice, whatever the settings are.
 
     Args:
         con: The warehouse.
-        phones: Relation with columns `phone_text` (NULL: no phone) and `region`.
-        default_country: ISO 3166 alpha-2; read instead of a region that is no country with phones.
+        phones: Relation with columns `phone_text` (NULL: no phone) and `region` (see `region_sql`).
         target: Name of the temporary table to make.
     """
     con.execute(f"""
@@ -436,12 +456,8 @@ def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, default_country: s
         select phone_text, region from identity.phone
     """)
     counts = con.execute(f"select region, count(*) from {target}_text group by region").fetchall()
-    known = phonenumbers.SUPPORTED_REGIONS
-    countries = {region: region if region in known else default_country for region, _ in counts}
     plans = {
-        region: plan
-        for region, count in counts
-        if count >= MIN_PLAN_NUMBERS and (plan := plan_of(countries[region])) is not None
+        region: plan for region, count in counts if count >= MIN_PLAN_NUMBERS and (plan := plan_of(region)) is not None
     }
     con.execute(f"""
         create or replace temp table {target} as
@@ -458,7 +474,7 @@ def learn_phones(con: duckdb.DuckDBPyConnection, phones: str, default_country: s
         where phone is not null
     """)
     unread = f"(from {target}_text anti join (select phone_text as text, region from {target}) using (text, region))"
-    _read_by_library(con, unread, countries, target)
+    _read_by_library(con, unread, target)
     con.execute(f"drop table {target}_text")
 
 
@@ -468,12 +484,12 @@ def _by_region(expressions: Mapping[str, str]) -> str:
     return f"case region {whens} end" if whens else "null::text"
 
 
-def _read_by_library(con: duckdb.DuckDBPyConnection, texts: str, countries: Mapping[str, str], target: str) -> None:
+def _read_by_library(con: duckdb.DuckDBPyConnection, texts: str, target: str) -> None:
     """Add to `target` what `phonenumbers` makes of relation `texts` (text, region), a batch at a time."""
     learnt = []
     for batch in con.execute(f"select text, region from {texts}").to_arrow_table().to_batches(LIBRARY_BATCH):
         parsed = [
-            parse_phone(text, countries[region])
+            parse_phone(text, region)
             for text, region in zip(batch["text"].to_pylist(), batch["region"].to_pylist(), strict=True)
         ]
         columns = {

@@ -265,7 +265,6 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
             ) as name,
             nullif(trim(input.email), '') as email,
             {normalise.phone_text_sql("nullif(trim(input.phone), '')")} as phone_text,
-            upper(nullif(trim(input.country), '')) as country,
             {normalise.external_id_sql("input.external_id")} as external_id,
             {normalise.linked_person_key_sql("input.linked_person_key")} as linked_person_key,
             {normalise.birth_sql("input.birth_date")} as birth,
@@ -276,13 +275,11 @@ def _normalise_delta(con: duckdb.DuckDBPyConnection, settings: IdentitySettings,
             {normalise.address_sql("input.city")} as city,
             input.is_bare,
             input.input_hash,
-            case when regexp_full_match(upper(trim(input.country)), '[A-Z]{{2}}') then upper(trim(input.country))
-                else $default_country end as region,
+            {normalise.region_sql("input.country", settings.default_country)} as region,
         from input
-        """,
-        {"default_country": settings.default_country},
+        """
     )
-    normalise.learn_phones(con, "id_new", settings.default_country, "id_new_phone")
+    normalise.learn_phones(con, "id_new", "id_new_phone")
     normalise.add_name_keys(con, "id_new", "id_name")
     normalise.add_emails(con, "(select email as text from id_new)", "id_email", settings.role_mailboxes)
     con.execute("""

@@ -135,11 +135,29 @@ def test_placeholder_phones(con: duckdb.DuckDBPyConnection, phone: str | None, i
     assert found.fetchall() == [(is_placeholder,)]
 
 
-def test_a_spelling_is_read_once_and_an_unknown_region_as_the_default(con: duckdb.DuckDBPyConnection) -> None:
+@pytest.mark.parametrize(
+    ("country", "region"),
+    [
+        ("GB", "GB"),
+        (" gb ", "GB"),
+        ("UK", "GB"),
+        ("EL", "GR"),
+        ("ZZ", "IR"),
+        ("Germany", "IR"),
+        ("", "IR"),
+        (None, "IR"),
+    ],
+)
+def test_region_of_a_country(con: duckdb.DuckDBPyConnection, country: str | None, region: str) -> None:
+    query = f"select {normalise.region_sql('country', 'IR')} from (select $1::text as country)"
+    assert con.execute(query, [country]).fetchall() == [(region,)]
+
+
+def test_a_spelling_is_read_once(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("create or replace temp table phones (phone_text text, region text)")
-    con.execute("insert into phones values ('09121234568', 'IR'), ('09121234569', 'ZZ'), (null, 'IR')")
+    con.execute("insert into phones values ('09121234568', 'IR'), ('09121234569', 'IR'), (null, 'IR')")
     con.execute("insert into identity.phone values ('09121234568', 'IR', 'known already', true, false)")
-    normalise.learn_phones(con, "phones", "IR", "learnt")
+    normalise.learn_phones(con, "phones", "learnt")
     assert con.execute("select phone_text, phone from learnt").fetchall() == [("09121234569", "+989121234569")]
 
 

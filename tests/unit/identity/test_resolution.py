@@ -198,6 +198,21 @@ def test_a_warehouse_of_the_second_rules_learns_the_second_address_line(registry
     assert registry.rows("select street_2 from identity.record") == [("flat 3",)]
 
 
+def test_phones_are_read_in_the_country_of_the_record_and_anew_when_the_default_is_another(registry: Registry) -> None:
+    registry.settings = Limits(default_country="US")
+    registry.put("crm:1", phone="020 7946 0918", country="UK")
+    registry.put("web:1", phone="2025550143", country="ZZ")
+    registry.resolve()
+    phones = "select person_key, phone from identity.record order by all"
+    assert registry.rows(phones) == [("crm:1", "+442079460918"), ("web:1", "+12025550143")]
+    registry.settings = Limits(default_country="IR")
+    registry.put("web:1", phone="09121234568", country="ZZ")
+    registry.put("web:2", phone="2025550143", country="ZZ")
+    registry.resolve()
+    assert registry.rows(phones) == [("crm:1", "+442079460918"), ("web:1", "+989121234568"), ("web:2", "+982025550143")]
+    assert registry.rows("select distinct region from identity.phone order by all") == [("GB",), ("IR",)]
+
+
 def test_a_run_that_fails_changes_nothing(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.put("crm:1", email="ali@example.ir")
     registry.resolve()
