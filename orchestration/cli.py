@@ -329,12 +329,18 @@ def _identity(options: argparse.Namespace) -> int:
     settings = load_settings()
     with writing(settings) as con:
         if options.action == "review":
-            for one, other, probability in decisions.waiting(con, options.limit):
+            pairs = decisions.waiting(con, options.limit)
+            for one, other, probability in pairs:
                 _say(f"{probability:7.2%}  {one}  {other}")
+            if not pairs:
+                _say("No pair of records waits for a decision.")
             return 0
         if options.action == "sample":
-            for one, other, evidence in decisions.sample(con, options.limit):
+            links = decisions.sample(con, options.limit)
+            for one, other, evidence in links:
                 _say(f"{one}  {other}  {evidence}")
+            if not links:
+                _say("No link waits to be judged: all are, or identity has linked no two records yet.")
             return 0
         if options.action == "judge":
             decisions.judge(con, options.first, options.second, options.by, is_same=options.verdict == "same")

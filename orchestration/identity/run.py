@@ -12,7 +12,7 @@ import duckdb
 
 from orchestration.identity.model import DEFAULT_MODEL, Model, load_model, save_model
 from orchestration.identity.resolution import IdentityResult, resolve
-from orchestration.identity.state import IdentitySettings
+from orchestration.identity.state import IdentitySettings, ensure_schema
 from orchestration.identity.training import Ground, train
 from orchestration.warehouse import utc_now
 
@@ -38,6 +38,7 @@ def train_model(con: duckdb.DuckDBPyConnection, model_file: Path, ground: Ground
     Raises:
         TrainingError: There is nothing to learn from.
     """
+    ensure_schema(con)
     about = {"trained_at": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
     model = train(con, load_model(DEFAULT_MODEL), about, ground or Ground())
     save_model(model, model_file)

@@ -137,6 +137,20 @@ def test_what_may_not_be_written_is_told_in_one_line(state, capsys, monkeypatch,
     assert err.startswith(f"cem: {NO_FOLDER}") and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("action", "code", "told"),
+    [
+        ("review", 0, "No pair of records waits"),
+        ("sample", 0, "No link waits"),
+        ("train", 1, "cem: identity has tied no two records yet; run the daily job first"),
+    ],
+)
+def test_before_the_first_run_identity_says_that_there_is_nothing_yet(state, capsys, action, code, told):
+    returned, out, err = said(capsys, "identity", action)
+
+    assert (returned, (out or err).startswith(told), (out + err).count("\n")) == (code, True, 1)
+
+
 def test_a_page_in_a_folder_that_there_is_not_is_told_in_one_line(state, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("orchestration.identity.explain.explain", lambda *_: "one customer")
     monkeypatch.setattr("orchestration.identity.explain_page.page", str)
