@@ -11,11 +11,12 @@ booked in the transaction that promotes the rows, so a load that is held or kill
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,8 @@ from orchestration.sources.reading import BOOKED, Relation, first_line, missing_
 from orchestration.sources.text_files import SourceFile, find_files, readable, unpacked, with_even_lines
 from orchestration.sources.values import identifier, literal
 from orchestration.warehouse import utc_now
+
+log = logging.getLogger("cem.sources")
 
 GONE = "gone"
 """Fingerprint of a file that is no longer there."""
@@ -70,7 +73,13 @@ TOLD = "cem_told_deleted"
 
 @dataclass(frozen=True)
 class StateEntry:
-    """One row of `ops.source_state` to book with the promotion: kind (file, rows, cursor, request), name, value."""
+    """One row of `ops.source_state` to book with the promotion.
+
+    Attributes:
+        kind: file, rows, cursor, request or behind.
+        name: Of what.
+        value: What to remember.
+    """
 
     kind: str
     name: str
@@ -161,10 +170,25 @@ def extract_table(con: duckdb.DuckDBPyConnection, settings: Settings, table: Tab
         SourceError: The source cannot be read as configured.
     """
     candidate = _Candidate(con, table, load_id, utc_now())
+    known = _known_state(con, table)
+    extracted = _extracted(con, settings, candidate, known)
+    behind = candidate.behind
+    if behind is None or known.get((behind.kind, behind.name)) == behind.value:
+        return extracted
+    log.info("%s: it lists records that no increment brought; everything is read once more", named(table))
+    without_cursor = {place: value for place, value in known.items() if place[0] != "cursor"}
+    extracted = _extracted(con, settings, candidate, without_cursor)
+    # What a read of everything does not bring either, does not ask for the next one.
+    return replace(extracted, state=(*extracted.state, behind))
+
+
+def _extracted(
+    con: duckdb.DuckDBPyConnection, settings: Settings, candidate: _Candidate, known: Mapping[tuple[str, str], str]
+) -> Extracted:
     candidate.drop()
-    with plan_reading(con, settings, table, _known_state(con, table)) as plan:
+    with plan_reading(con, settings, candidate.table, known) as plan:
         if plan is None:
-            return Extracted(table.source, table.name, load_id, skipped=True)
+            return Extracted(candidate.table.source, candidate.table.name, candidate.load_id, skipped=True)
         try:
             return candidate.fill(plan)
         except BaseException:
@@ -303,18 +327,26 @@ def _api_plan(table: Table, reading: api.Reading, known: Mapping[tuple[str, str]
 
 
 class _Candidate:
-    """The table that one load of one source table is brought into."""
+    """The table that one load of one source table is brought into.
+
+    Attributes:
+        table: The source table.
+        load_id: The load.
+        behind: Tells the records apart that the source lists and that no read has brought: imported or put back with
+            an old cursor, they are behind it for ever. None where there are none.
+    """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, table: Table, load_id: str, loaded_at: datetime) -> None:
         self._con = con
-        self._table = table
-        self._load_id = load_id
+        self.table = table
+        self.load_id = load_id
         self._loaded_at = loaded_at
         self._schema = f"candidate_{table.source}"
         self._name = f"{identifier(self._schema)}.{identifier(table.name)}"
         self._raw = f"{identifier(f'raw_{table.source}')}.{identifier(table.name)}"
         self._raw_columns = self._columns_of(f"raw_{table.source}")
         self._uses: list[Use] | None = None
+        self.behind: StateEntry | None = None
 
     def drop(self) -> None:
         """Remove what an earlier load left behind."""
@@ -328,20 +360,20 @@ class _Candidate:
             self._read(part)
         read = self._count()
         state = [*plan.state, *self._cursor_entry(plan)]
-        ahead = clamp_cursors(self._con, self._table, self._name, self._loaded_at)
+        ahead = clamp_cursors(self._con, self.table, self._name, self._loaded_at)
         unchanged, gone = self._find_gone(plan, read)
         self._find_dropped(plan)
-        if self._table.deleted is not None:
-            gone = self._find_deleted(self._table.deleted, gone)
+        if self.table.deleted is not None:
+            gone = self._find_deleted(self.table.deleted, gone)
         self._find_quarantined()
         dropped = self._delete_dropped(read)
         self._append_gone(gone)
-        if read == 0 and self._table.optional and not self._raw_columns:
+        if read == 0 and self.table.optional and not self._raw_columns:
             self._create_raw()
         return Extracted(
-            self._table.source,
-            self._table.name,
-            self._load_id,
+            self.table.source,
+            self.table.name,
+            self.load_id,
             extracted=read + unchanged,
             deduplicated=dropped + unchanged,
             candidates=read - dropped,
@@ -355,7 +387,7 @@ class _Candidate:
         rows = self._con.execute(
             "select column_name, data_type from duckdb_columns() where database_name = current_database() "
             "and schema_name = ? and table_name = ? order by column_index",
-            [schema, self._table.name],
+            [schema, self.table.name],
         ).fetchall()
         return dict(rows)
 
@@ -385,7 +417,7 @@ class _Candidate:
         try:
             self._con.execute(f"create table {self._name} as select *, {booked} from ({union})")
         except duckdb.Error as error:
-            raise SourceError(f"{named(self._table)}: its files do not fit together: {first_line(error)}") from None
+            raise SourceError(f"{named(self.table)}: its files do not fit together: {first_line(error)}") from None
 
     def _absent_shape(self, absent: Sequence[Use], *, has_parts: bool) -> str | None:
         """Columns that are used but not there: fields no JSON object has, or all when there is no file."""
@@ -400,21 +432,21 @@ class _Candidate:
 
     def _used(self) -> list[Use]:
         if self._uses is None:
-            self._uses = used_columns(self._con, self._table)
+            self._uses = used_columns(self._con, self.table)
         return self._uses
 
     def _check_columns(self, relation: Relation) -> None:
         """Refuse a part that lacks a column the configuration uses; JSON may lack those that may be empty."""
         present = {name.casefold() for name in relation.columns}
-        is_json = self._table.format == "jsonl"
+        is_json = self.table.format == "jsonl"
         missing = [
             use.column
             for use in self._used()
             if use.column.casefold() not in present and (use.is_required or not is_json)
         ]
         if missing:
-            place = relation.file or f"table {self._table.table or self._table.name}"
-            raise SourceError(missing_text(self._table, dict.fromkeys(missing), list(relation.columns), place))
+            place = relation.file or f"table {self.table.table or self.table.name}"
+            raise SourceError(missing_text(self.table, dict.fromkeys(missing), list(relation.columns), place))
 
     # Rows
 
@@ -437,12 +469,12 @@ class _Candidate:
         names = ", ".join(f"sent.{identifier(name)}" for name in relation.columns)
         file = "null::varchar" if relation.file is None else literal(relation.file)
         self._con.execute(
-            f"insert into {self._name} by name select {names}, {key_text(self._table, relation.file)} as _key, "
-            f"{_row_hash(relation)} as _row_hash, {cursor(self._table, 'sent._cursor_text')} as _cursor, "
-            f"{file} as _source_file, sent._source_row, {literal(self._load_id)} as _load_id, "
+            f"insert into {self._name} by name select {names}, {key_text(self.table, relation.file)} as _key, "
+            f"{_row_hash(relation)} as _row_hash, {cursor(self.table, 'sent._cursor_text')} as _cursor, "
+            f"{file} as _source_file, sent._source_row, {literal(self.load_id)} as _load_id, "
             f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp as _loaded_at "
             # The text of the cursor is a column of its own because it is looked at many times.
-            f"from (select *, {cursor_text(self._table)} as _cursor_text from ({sql})) as sent"
+            f"from (select *, {cursor_text(self.table)} as _cursor_text from ({sql})) as sent"
         )
 
     def _read_tolerantly(self, relation: Relation, refusal: SourceError) -> None:
@@ -465,21 +497,21 @@ class _Candidate:
         self._con.execute(
             f"insert into {self._name} by name select csv_line as {first}, null::varchar as _key, "
             f"md5_number_lower(csv_line) as _row_hash, {literal(relation.file or '')} as _source_file, "
-            f"line as _source_row, {literal(self._load_id)} as _load_id, "
+            f"line as _source_row, {literal(self.load_id)} as _load_id, "
             f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp as _loaded_at "
             f"from (select csv_line, line from {REJECTS} group by all)"
         )
 
     def _cursor_entry(self, plan: Plan) -> list[StateEntry]:
-        if self._table.cursor is None or not self._table.is_incremental:
+        if self.table.cursor is None or not self.table.is_incremental:
             return []
         row = self._con.execute(f"select max(_cursor) from {self._name}").fetchone()
         if plan.next_cursor is not None:
             value = plan.next_cursor(row[0] if row else None)
-            return [] if value is None else [StateEntry("cursor", self._table.cursor, value)]
+            return [] if value is None else [StateEntry("cursor", self.table.cursor, value)]
         if row is None or row[0] is None:
             return []
-        return [StateEntry("cursor", self._table.cursor, cursor_state(row[0], self._loaded_at))]
+        return [StateEntry("cursor", self.table.cursor, cursor_state(row[0], self._loaded_at))]
 
     # What need not be judged again
 
@@ -499,7 +531,7 @@ class _Candidate:
         differ and are equally new (`_TIED`) stay, for the guard to refuse.
         """
         newest = "order by _cursor desc nulls last, _source_file desc nulls last"
-        if self._table.path is not None:
+        if self.table.path is not None:
             newest += ", _source_row desc"  # of what an API gave twice, the later page was read later
         several = f"select _key from {self._name} group by _key having count(*) > 1"
         return (
@@ -516,7 +548,7 @@ class _Candidate:
         would look like a correction, take its place, and make room for it again when both are read the next time.
         """
         older = "sent._cursor < raw._cursor"
-        if self._table.files and self._table.cursor is None and not is_complete:
+        if self.table.files and self.table.cursor is None and not is_complete:
             # An early file that is delivered again does not undo what a later one said.
             older = "sent._source_file < raw._source_file"
         unjudged = (
@@ -543,8 +575,8 @@ class _Candidate:
 
     def _in_quarantine(self) -> str:
         return (
-            f"from quarantine.rows where source = {literal(self._table.source)} "
-            f"and table_name = {literal(self._table.name)} and released_at is null"
+            f"from quarantine.rows where source = {literal(self.table.source)} "
+            f"and table_name = {literal(self.table.name)} and released_at is null"
         )
 
     def _promoted_mended(self) -> str:
@@ -561,10 +593,10 @@ class _Candidate:
         return (
             "select bad.key as sent_key, bad.row_hash, bad.\"row\" ->> '_key' is null as is_nameless, raw._key "
             f"from quarantine.rows as bad inner join {self._raw} as raw on bad.row_hash = raw._row_hash "
-            f"where bad.source = {literal(self._table.source)} and bad.table_name = {literal(self._table.name)} "
+            f"where bad.source = {literal(self.table.source)} and bad.table_name = {literal(self.table.name)} "
             "and bad.released_at is not null and bad.key <> raw._key and raw._deleted_at is null "
             # Without key columns there is nothing to mend, and equal rows are different records.
-            f"and {bool(self._table.key)}"
+            f"and {bool(self.table.key)}"
         )
 
     def _delete_dropped(self, read: int) -> int:
@@ -585,7 +617,7 @@ class _Candidate:
         Returns:
             Records that were seen but not read because they did not change, and records that are gone.
         """
-        is_sweep = self._table.deletes == "sweep" or self._table.rows is not None
+        is_sweep = self.table.deletes == "sweep" or self.table.rows is not None
         if not is_sweep or not self._raw_columns or not (plan.is_complete or plan.all_keys):
             return 0, 0
         unchanged = 0
@@ -593,11 +625,12 @@ class _Candidate:
         self._con.execute(f"create or replace temp table {SEEN} as select _key from {self._name}")
         if plan.all_keys:
             self._con.execute(
-                f"insert into {SEEN} select key from (select {key_text(self._table)} as key "
+                f"insert into {SEEN} select key from (select {key_text(self.table)} as key "
                 f"from ({plan.all_keys}) as sent) where key not in ({seen})"
             )
             row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
             unchanged = int(row[0]) - read if row else 0
+            self.behind = self._behind()
         # Where only keys are read, nobody can tell whether a row without one is still there.
         is_there = f"is_nameless or sent_key in ({seen})"
         if plan.is_complete:
@@ -607,6 +640,20 @@ class _Candidate:
         self._con.execute(f"create or replace temp table {SEEN} as {gone}")
         row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
         return unchanged, int(row[0]) if row else 0
+
+    def _behind(self) -> StateEntry | None:
+        """What is listed and was never brought; of a source that keeps its deleted rows nobody can tell."""
+        if self.table.deleted is not None:
+            return None
+        brought = (
+            f"select _key from {self._name} union all select _key from {self._raw} where _deleted_at is null "
+            f"union all select key {self._in_quarantine()} union all select sent_key from ({self._mended()})"
+        )
+        row = self._con.execute(
+            f"select count(*), bit_xor(md5_number_lower(_key)) from {SEEN} "
+            f"anti join ({brought}) as brought using (_key) where _key is not null"
+        ).fetchone()
+        return StateEntry("behind", self.table.name, f"{row[0]}:{row[1]}") if row and row[0] else None
 
     def _find_deleted(self, condition: str, gone: int) -> int:
         """Leave out the rows that say their record was deleted, and note the promoted ones among these.
@@ -640,14 +687,14 @@ class _Candidate:
             return
         moment = f"{literal(self._loaded_at.isoformat(sep=' '))}::timestamp"
         self._con.execute(
-            f"insert into {self._name} by name select * replace ({literal(self._load_id)} as _load_id, "
+            f"insert into {self._name} by name select * replace ({literal(self.load_id)} as _load_id, "
             f"{moment} as _loaded_at, {moment} as _deleted_at) from {self._raw} "
             f"where _key in (select _key from {SEEN})"
         )
 
     def _create_raw(self) -> None:
         """Give a table that may be absent its empty place, so that what is built on it can be built."""
-        self._con.execute(f"create schema if not exists {identifier(f'raw_{self._table.source}')}")
+        self._con.execute(f"create schema if not exists {identifier(f'raw_{self.table.source}')}")
         self._con.execute(f"create table {self._raw} as select * from {self._name} limit 0")
 
 

@@ -103,6 +103,25 @@ def test_deleted_rows_are_deleted_softly_and_may_return(crm: Crm) -> None:
     assert crm.live("id") == [("2",), ("3",)]
 
 
+def test_records_that_come_behind_the_cursor_are_read(crm: Crm) -> None:
+    crm.load()
+    crm.change("delete from contacts where id = 1")
+    crm.load()
+    crm.change(
+        "insert into contacts values (1, 'Ada', 36, null, '2024-01-01 10:00:00')",
+        "insert into contacts values (4, 'Imported', 1, null, '2020-01-01 00:00:00')",
+    )
+
+    read = crm.load()
+
+    assert (read.extracted, read.deduplicated, read.candidates, read.deleted) == (4, 2, 2, 0)
+    assert crm.live("id") == [("1",), ("2",), ("3",), ("4",)]
+
+    crm.change("update contacts set name = 'Ada King', changed = '2024-02-01' where id = 1")
+    increment = crm.load()
+    assert (increment.extracted, increment.deduplicated, increment.candidates) == (4, 3, 1)
+
+
 def test_a_cursor_ahead_of_the_clock_does_not_hide_what_comes(crm: Crm) -> None:
     crm.change("update contacts set changed = '2999-01-01 00:00:00' where id = 1")
     crm.load()
@@ -114,7 +133,8 @@ def test_a_cursor_ahead_of_the_clock_does_not_hide_what_comes(crm: Crm) -> None:
 def test_numbers_as_cursors(
     tmp_path: Path, warehouse: duckdb.DuckDBPyConnection, write_config: Callable[[str], Settings]
 ) -> None:
-    crm = Crm(tmp_path / "crm.db", warehouse, write_config(CONFIG.replace(", updated_at: changed", "")))
+    config = CONFIG.replace(", updated_at: changed", "").replace("deletes: sweep", "deletes: keep")
+    crm = Crm(tmp_path / "crm.db", warehouse, write_config(config))
     crm.change(
         "create table contacts (id integer primary key, name text, changed text)",
         "insert into contacts values (1, 'a', '9'), (2, 'b', '10')",
