@@ -31,6 +31,7 @@ from orchestration.guard.sql import (
     qualified,
     scalar,
 )
+from orchestration.sources.keys import is_older
 from orchestration.warehouse import utc_now
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def sort_out(con: duckdb.DuckDBPyConnection, load: Load, bad: str) -> None:
         f"create or replace temp table {STALE} as select sent.rowid as _row from {load.relation} as sent "
         f"inner join {load.raw} as raw on sent._key = raw._key "
         "where sent._deleted_at is null and raw._deleted_at is null "
-        "and (sent._cursor < raw._cursor "
+        f"and ({is_older('sent._cursor', 'raw._cursor')} "
         "or sent._row_hash = raw._row_hash and sent._cursor is not distinct from raw._cursor)"
     )
     con.execute(

@@ -24,6 +24,7 @@ from orchestration.engine_errors import pass_on_lack_of_room
 from orchestration.settings import Source, Table
 from orchestration.sources.conformity import closest
 from orchestration.sources.errors import SourceError
+from orchestration.sources.keys import cursor_form
 from orchestration.sources.reading import Relation, column_names, first_line, named, without_secrets
 from orchestration.sources.values import identifier, literal
 
@@ -111,7 +112,8 @@ def fingerprint(database: Database, table: Table) -> str | None:
     """Changes when a SQLite file, or the way it is read, changes; None for servers."""
     if database.source.engine != "sqlite":
         return None
-    parts = [str((table.table, table.key, table.cursor, table.date_order))]
+    form = cursor_form(table)
+    parts = [str((table.table, table.key, table.cursor, form.formats, form.date_order))]
     for path in (database.sqlite_path, Path(f"{database.sqlite_path}-wal")):
         if path.exists():
             stat = path.stat()
@@ -128,7 +130,7 @@ def table_relation(
         con: The connection.
         database: The attached database.
         table: The table.
-        since: Where the last increment ended, as `cursor_state` wrote it; None reads everything.
+        since: Where the last increment ended, as `keys.cursor_state` gave it; None reads everything.
 
     Raises:
         SourceError: There is no such table, or it cannot be read.
@@ -264,16 +266,6 @@ def _selected(database: Database, column: str, kind: str, name: str) -> str:
 # Increments
 
 
-def cursor_state(latest: str, now: datetime) -> str:
-    """What to remember of the newest cursor; a clock that is ahead must not make us skip what is to come.
-
-    Args:
-        latest: The greatest `_cursor`, as `values.sortable` writes it.
-        now: UTC.
-    """
-    return min(latest, now.isoformat(timespec="microseconds")) if _moment(latest) else latest
-
-
 def increment(database: Database, table: Table, types: Mapping[str, str], since: str) -> str | None:
     """The condition that leaves out what was read before; None where the server cannot tell.
 
@@ -290,7 +282,7 @@ def increment(database: Database, table: Table, types: Mapping[str, str], since:
     elif number is not None:
         bound = _number_bound(database, kind, number)
     else:
-        bound = literal(since)
+        bound = None if cursor_form(table).formats else literal(since)
     if bound is None:
         return None
     is_loose = database.source.engine == "sqlite" and number is not None
@@ -307,8 +299,9 @@ def _moment(text: str) -> datetime | None:
 
 def _time_bound(database: Database, table: Table, kind: str, moment: datetime) -> str | None:
     start = moment - timedelta(minutes=table.overlap_minutes)
-    if database.source.engine == "sqlite" or "char" in kind or kind == "text":
-        return None if table.date_order in {"dmy", "mdy"} else literal((start - TEXT_DAY).date().isoformat())
+    form = cursor_form(table)
+    if database.source.engine == "sqlite" or "char" in kind or kind == "text" or form.formats:
+        return literal((start - TEXT_DAY).date().isoformat()) if form.begins_with_iso_date else None
     text = start.isoformat(sep=" ", timespec="microseconds")
     return literal(text if database.source.engine == "mysql" else f"{text}+00")
 

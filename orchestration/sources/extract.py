@@ -28,7 +28,6 @@ from orchestration.sources import api
 from orchestration.sources.databases import (
     Database,
     attached,
-    cursor_state,
     database_error,
     fingerprint,
     key_select,
@@ -38,7 +37,7 @@ from orchestration.sources.errors import SourceError
 from orchestration.sources.expressions import Use, used_columns
 from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, UNEVEN_SIGN, file_relation, reading_error
 from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
-from orchestration.sources.keys import clamp_cursors, cursor, cursor_text, key_text
+from orchestration.sources.keys import clamp_cursors, cursor, cursor_state, cursor_text, is_older, key_text
 from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
 from orchestration.sources.text_files import SourceFile, find_files, readable, unpacked, with_even_lines
 from orchestration.sources.values import identifier, literal
@@ -511,7 +510,7 @@ class _Candidate:
             return [] if value is None else [StateEntry("cursor", self.table.cursor, value)]
         if row is None or row[0] is None:
             return []
-        return [StateEntry("cursor", self.table.cursor, cursor_state(row[0], self._loaded_at))]
+        return [StateEntry("cursor", self.table.cursor, cursor_state(self.table, row[0], self._loaded_at))]
 
     # What need not be judged again
 
@@ -547,7 +546,7 @@ class _Candidate:
         A promoted row stays where the load brings another version of it that nobody has judged yet: by itself that one
         would look like a correction, take its place, and make room for it again when both are read the next time.
         """
-        older = "sent._cursor < raw._cursor"
+        older = is_older("sent._cursor", "raw._cursor")
         if self.table.files and self.table.cursor is None and not is_complete:
             # An early file that is delivered again does not undo what a later one said.
             older = "sent._source_file < raw._source_file"

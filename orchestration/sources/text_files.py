@@ -27,6 +27,7 @@ from typing import IO
 
 from orchestration.settings import Source, Table
 from orchestration.sources.errors import SourceError
+from orchestration.sources.keys import cursor_form
 from orchestration.sources.reading import named
 from orchestration.space import is_disk_full
 
@@ -152,10 +153,10 @@ def _options_fingerprint(table: Table) -> str:
             "encoding",
             "key",
             "cursor",
-            "date_order",
         }
     )
-    return hashlib.sha256(options.encode()).hexdigest()[:12]
+    form = cursor_form(table)
+    return hashlib.sha256(f"{options}|{form.formats}|{form.date_order}".encode()).hexdigest()[:12]
 
 
 def unpacked(table: Table, file: SourceFile, folder: Path, *, is_preview: bool = False) -> Path:

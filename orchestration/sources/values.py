@@ -231,8 +231,10 @@ def sortable(text: str, *, formats: Sequence[str] = ()) -> str:
     """
     local = timestamp(text, zone="UTC", formats=formats)
     padded = f"lpad(split_part({text}, '.', 1), 30, '0') || '.' || split_part({text}, '.', 2)"
-    moment = call("strftime", local, "'%Y-%m-%dT%H:%M:%S.%f'")
-    return case((matches(text, "[0-9]{1,30}([.][0-9]+)?"), padded), otherwise=call("coalesce", moment, text))
+    moment = call("coalesce", call("strftime", local, "'%Y-%m-%dT%H:%M:%S.%f'"), text)
+    if not all(form in EPOCHS or form.startswith("%Y") for form in formats):
+        return moment  # digits too: 31012024 is before 01022024
+    return case((matches(text, "[0-9]{1,30}([.][0-9]+)?"), padded), otherwise=moment)
 
 
 def is_day(text: str, *, formats: Sequence[str] = (), is_sheet: bool = False) -> str:

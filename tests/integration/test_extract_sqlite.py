@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,47 @@ def test_a_cursor_ahead_of_the_clock_does_not_hide_what_comes(crm: Crm) -> None:
     (state,) = crm.con.execute("select value from ops.source_state where kind = 'cursor'").fetchall()
 
     assert state[0] < "2999"
+
+
+def test_texts_that_do_not_sort_by_day_are_all_read(
+    tmp_path: Path, warehouse: duckdb.DuckDBPyConnection, write_config: Callable[[str], Settings]
+) -> None:
+    config = CONFIG.replace("updated_at: changed", "updated_at: {column: changed, format: '%d.%m.%Y'}")
+    crm = Crm(tmp_path / "crm.db", warehouse, write_config(config.replace("sweep", "keep")))
+    crm.change(
+        "create table contacts (id integer primary key, name text, changed text)",
+        "insert into contacts values (1, 'a', '31.01.2024'), (2, 'b', '30.01.2024')",
+    )
+    crm.load()
+    crm.change(
+        "insert into contacts values (3, 'c', '02.02.2024')",
+        "update contacts set name = 'B', changed = '01.02.2024' where id = 2",
+    )
+
+    crm.load()
+
+    assert crm.live("name") == [("a",), ("B",), ("c",)]
+
+
+def test_a_count_of_seconds_ahead_of_the_clock_does_not_hide_what_comes(
+    tmp_path: Path, warehouse: duckdb.DuckDBPyConnection, write_config: Callable[[str], Settings]
+) -> None:
+    config = CONFIG.replace("updated_at: changed", "updated_at: {column: changed, format: epoch_seconds}")
+    crm = Crm(tmp_path / "crm.db", warehouse, write_config(config.replace("sweep", "keep")))
+    now = int(time.time())
+    crm.change(
+        "create table contacts (id integer primary key, name text, changed integer)",
+        "insert into contacts values (1, 'a', 1700000000), (2, 'b', 4102444800)",
+    )
+    assert crm.load().ahead == 1
+    crm.change(
+        f"update contacts set name = 'A', changed = {now + 5} where id = 1",
+        f"update contacts set name = 'B', changed = {now + 5} where id = 2",
+    )
+
+    crm.load()
+
+    assert crm.live("name") == [("A",), ("B",)]
 
 
 def test_numbers_as_cursors(

@@ -310,6 +310,23 @@ def test_repeats_and_older_versions_are_left_out_and_equals_are_not(shop: Shop) 
     assert (extracted.extracted, extracted.deduplicated, extracted.candidates) == (6, 2, 4)
 
 
+@pytest.mark.parametrize("written", ["format: '%d.%m.%Y %H:%M'", "date_order: dmy"])
+def test_a_cursor_is_read_as_its_mapping_says(shop: Shop, written: str) -> None:
+    shop.write("a.csv", "id,name,changed\n1,old,31.01.2024 10:00\n")
+    shop.declare("'*.csv'", "key: id", "cursor: changed")
+    shop.load()
+    columns = f"person_id: id, updated_at: {{column: changed, {written}}}"
+    shop.declare("'*.csv'", "key: id", "cursor: changed", columns=columns)
+
+    shop.write("b.csv", "id,name,changed\n1,new,01.02.2024 10:00\n")
+    shop.load()
+    assert shop.live("name, _cursor") == [("new", "2024-02-01T10:00:00.000000")]
+
+    shop.write("c.csv", "id,name,changed\n1,older,15.01.2024 10:00\n")
+    shop.load()
+    assert shop.live("name") == [("new",)]
+
+
 def test_an_old_version_sent_again_does_not_undo_a_new_one(shop: Shop) -> None:
     shop.write("a.csv", "id,name,version\n1,new,10\n")
     shop.declare("'*.csv'", "key: id", "cursor: version")
