@@ -257,7 +257,8 @@ def merge(con: duckdb.DuckDBPyConnection, load: Load) -> int:
     marked = scalar(
         con,
         f"update {load.raw} as raw set _deleted_at = sent._deleted_at, _load_id = sent._load_id, "
-        f"_loaded_at = sent._loaded_at from (select * from {load.relation} where _deleted_at is not null and {good}) "
+        "_loaded_at = sent._loaded_at, _cursor = sent._cursor, _source_file = sent._source_file, "
+        f"_source_row = sent._source_row from (select * from {load.relation} where _deleted_at is not null and {good}) "
         "as sent where raw._key = sent._key",
     )
     # A row that is replaced goes, and comes again among the new ones. Changed in place, rows that lie scattered would

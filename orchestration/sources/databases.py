@@ -113,7 +113,7 @@ def fingerprint(database: Database, table: Table) -> str | None:
     if database.source.engine != "sqlite":
         return None
     form = cursor_form(table)
-    parts = [str((table.table, table.key, table.cursor, form.formats, form.date_order))]
+    parts = [str((table.table, table.key, table.cursor, table.deleted, form.formats, form.date_order))]
     for path in (database.sqlite_path, Path(f"{database.sqlite_path}-wal")):
         if path.exists():
             stat = path.stat()

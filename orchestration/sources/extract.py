@@ -541,7 +541,7 @@ class _Candidate:
         )
 
     def _promoted(self, *, is_complete: bool) -> str:
-        """Rows that are promoted, or older than what is.
+        """Rows that are promoted, or older than what is, or than what said that their record was deleted.
 
         A promoted row stays where the load brings another version of it that nobody has judged yet: by itself that one
         would look like a correction, take its place, and make room for it again when both are read the next time.
@@ -556,10 +556,12 @@ class _Candidate:
             f"anti join (select key as _key, row_hash as _row_hash from ({self._in_quarantine()})) as bad "
             "using (_key, _row_hash)"
         )
+        # What only a sweep missed, and is there again, was never said to be deleted.
+        is_told = self.table.deleted is not None and not is_complete
         return (
             f"select sent.rowid as row_id from {self._name} as sent inner join {self._raw} as raw "
-            "on sent._key = raw._key where raw._deleted_at is null and (coalesce(" + older + ", false) "
-            f"or sent._row_hash = raw._row_hash and sent._key not in ({unjudged}))"
+            f"on sent._key = raw._key where (raw._deleted_at is null or {is_told}) and coalesce({older}, false) or "
+            f"raw._deleted_at is null and sent._row_hash = raw._row_hash and sent._key not in ({unjudged})"
         )
 
     def _find_quarantined(self) -> None:
@@ -664,7 +666,8 @@ class _Candidate:
         """
         fresh = f"from {self._name} where rowid not in (select row_id from {DROPPED})"
         self._con.execute(
-            f"create or replace temp table {TOLD} as select rowid as row_id, _key {fresh} and ({condition})"
+            f"create or replace temp table {TOLD} as "
+            f"select rowid as row_id, _key, _cursor, _source_file, _source_row {fresh} and ({condition})"
         )
         self._con.execute(
             f"delete from {TOLD} where _key in "
@@ -674,9 +677,15 @@ class _Candidate:
         if not self._raw_columns:
             return gone
         swept = f" union select _key from {SEEN}" if gone else ""
+        said = (
+            f" or ({condition}) and _key not in (select _key {fresh} and _key is not null)"
+            if self._has_in_raw("deleted")
+            else ""
+        )
         self._con.execute(
             f"create or replace temp table {SEEN} as select _key from {self._raw} where _deleted_at is null "
-            f"and _key in (select _key from {TOLD}){swept}"
+            # A promoted row may say so too, since `deleted` was declared or changed later.
+            f"and (_key in (select _key from {TOLD}){said}){swept}"
         )
         row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
         return int(row[0]) if row else 0
@@ -690,6 +699,19 @@ class _Candidate:
             f"{moment} as _loaded_at, {moment} as _deleted_at) from {self._raw} "
             f"where _key in (select _key from {SEEN})"
         )
+        if self.table.deleted is not None:
+            # The row that said so tells how new that is: older versions that come again do not undo it.
+            self._con.execute(
+                f"update {self._name} as gone set _cursor = coalesce(told._cursor, gone._cursor), "
+                "_source_file = told._source_file, _source_row = told._source_row "
+                f"from (select distinct on (_key) * from {TOLD}) as told "
+                "where gone._deleted_at is not null and gone._key = told._key"
+            )
+
+    def _has_in_raw(self, field: str) -> bool:
+        """Whether the promoted rows have all columns that a piece of SQL uses."""
+        present = {name.casefold() for name in self._raw_columns}
+        return all(use.column.casefold() in present for use in self._used() if use.field == field)
 
     def _create_raw(self) -> None:
         """Give a table that may be absent its empty place, so that what is built on it can be built."""

@@ -153,6 +153,7 @@ def _options_fingerprint(table: Table) -> str:
             "encoding",
             "key",
             "cursor",
+            "deleted",
         }
     )
     form = cursor_form(table)

@@ -247,6 +247,27 @@ def test_a_record_that_is_deleted_and_there_in_one_delivery_is_for_people_to_dec
     assert [key for key, _ in plant.quarantined()] == ["o9", "o9"]
 
 
+def test_a_deletion_that_was_told_counts_until_something_newer_is(plant: Plant):
+    row = "o{0},c1,2024-03-01,{1},EUR,{2}\n"
+    live = "select no, total from raw_shop.orders where _deleted_at is null order by 1"
+
+    def delivered(name: str, *rows: str) -> list[tuple[object, ...]]:
+        plant.write(name, HEADER + "".join(rows))
+        plant.load()
+        return plant.con.execute(live).fetchall()
+
+    assert delivered("orders1.csv", row.format(1, 5, "n"), row.format(2, 5, "gone")) == [("o1", "5"), ("o2", "5")]
+    told = CONFIG.replace("key: no\n", "key: no\n        deleted: note = 'gone'\n")
+    (plant.folder / "cem.yml").write_text(told, encoding="utf-8")
+    plant.settings = load_settings(plant.folder / "cem.yml", plant.folder / "home")
+    plant.load()
+    assert plant.con.execute(live).fetchall() == [("o1", "5")]
+    assert delivered("orders2.csv", row.format(1, 5, "gone"), row.format(3, 5, "n")) == [("o3", "5")]
+    # An old file that comes again says nothing new.
+    assert delivered("orders1.csv", row.format(1, 5, "n"), row.format(4, 5, "n")) == [("o3", "5"), ("o4", "5")]
+    assert delivered("orders3.csv", row.format(1, 6, "n")) == [("o1", "6"), ("o3", "5"), ("o4", "5")]
+
+
 def test_two_versions_of_a_record_do_not_take_turns(plant: Plant):
     row = "o{0},c1,2024-03-01,{1},EUR,n\n"
     plant.write("orders.csv", HEADER + row.format(1, 5) + row.format(2, 5))
