@@ -38,6 +38,7 @@ from orchestration.sources.expressions import Use, used_columns
 from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, UNEVEN_SIGN, file_relation, reading_error
 from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
 from orchestration.sources.keys import clamp_cursors, cursor, cursor_state, cursor_text, is_older, key_text
+from orchestration.sources.mapping import column_text
 from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
 from orchestration.sources.text_files import SourceFile, find_files, readable, unpacked, with_even_lines
 from orchestration.sources.values import identifier, literal
@@ -270,6 +271,13 @@ def _files_plan(
     # Which records are gone only shows in all files together.
     read = files if is_sweep else changed
     parts = [_file_part(con, table, file, copies, is_preview=is_preview) for file in read]
+    if is_sweep and not table.optional and any(parts) and not all(parts):
+        empty = next(file.label for file, part in zip(read, parts, strict=True) if part is None)
+        raise SourceError(
+            f"{named(table)}: {empty} is empty, and all its records would be deleted; deliver it again, remove it if "
+            "they are gone, or declare the table `optional: true`",
+            is_transient=True,
+        )
     state = [StateEntry("file", file.label, file.fingerprint) for file in changed]
     state += [StateEntry("file", label, GONE) for label in sorted(gone)]
     return Plan([part for part in parts if part is not None], state, is_complete=is_sweep)
@@ -639,8 +647,25 @@ class _Candidate:
         self._con.execute(f"insert into {SEEN} select _key from ({self._mended()}) where {is_there}")
         gone = f"select _key from {self._raw} where _deleted_at is null and _key not in ({seen})"
         self._con.execute(f"create or replace temp table {SEEN} as {gone}")
+        self._keep_named_by_ragged(plan)
         row = self._con.execute(f"select count(*) from {SEEN}").fetchone()
         return unchanged, int(row[0]) if row else 0
+
+    def _keep_named_by_ragged(self, plan: Plan) -> None:
+        """Call no record gone whose key stands in a line that does not fit the header: it may be about that record."""
+        firsts = dict.fromkeys(next(iter(part.relation.columns)) for part in plan.parts if part.relation.tolerant_sql)
+        if not firsts or not self.table.key:
+            return
+        # As `_read_tolerantly` keeps it, the line is in the first column of its file.
+        line = f"coalesce({', '.join(identifier(first) for first in firsts)})"
+        ragged = f"(select {line} as _line from {self._name} where _key is null)"
+        named_in = " and ".join(
+            f"contains(_line, trim({column_text(self.table, column)}))" for column in self.table.key
+        )
+        self._con.execute(
+            f"delete from {SEEN} where _key in (select raw._key from {self._raw} as raw inner join {SEEN} using (_key) "
+            f"inner join {ragged} on {named_in})"
+        )
 
     def _behind(self) -> StateEntry | None:
         """What is listed and was never brought; of a source that keeps its deleted rows nobody can tell."""

@@ -369,6 +369,34 @@ def test_a_sweep_deletes_what_is_gone_and_brings_back_what_returns(shop: Shop) -
     assert shop.live("id") == [("1",), ("3",)]
 
 
+@pytest.mark.parametrize("key", ["key: id", "key: [id, country]"])
+def test_a_sweep_keeps_the_record_of_a_line_that_does_not_fit(shop: Shop, key: str) -> None:
+    lines = "".join(f"n{number},{number},de\n" for number in range(3))
+    shop.write("a.csv", f"name,id,country\n{lines}x,7,de\ny,8,de\n")
+    shop.declare("a.csv", key, "deletes: sweep")
+    shop.load()
+
+    shop.write("a.csv", f"name,id,country\n{lines}x,junior,7,de\n")
+    swept = shop.extract()
+
+    assert (swept.extracted, swept.candidates, swept.deleted) == (4, 1, 1)
+    assert shop.sent("_key[1], _deleted_at is not null") == [("8", True), (None, False)]
+
+
+def test_a_sweep_refuses_a_file_that_is_empty_among_others(shop: Shop) -> None:
+    shop.write("a.csv", "id\n1\n")
+    shop.write("b.csv", "id\n2\n")
+    shop.declare("'*.csv'", "key: id", "deletes: sweep")
+    shop.load()
+
+    shop.write("b.csv", "")
+    with pytest.raises(SourceError, match=r"shop\.things: b\.csv is empty, and all its records would be deleted"):
+        shop.extract()
+
+    shop.declare("'*.csv'", "key: id", "deletes: sweep", "optional: true")
+    assert shop.load().deleted == 1
+
+
 def test_without_a_sweep_nothing_is_deleted(shop: Shop) -> None:
     shop.declare("'*.csv'", "key: id")
     shop.write("a.csv", "id\n1\n2\n")
