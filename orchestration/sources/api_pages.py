@@ -21,6 +21,7 @@ from typing import Any
 from orchestration.settings import Table
 from orchestration.sources.files import MAX_OBJECT_BYTES
 from orchestration.sources.reading import Relation, column_names, renamed
+from orchestration.sources.text_files import without_half_characters
 from orchestration.sources.values import identifier, literal
 
 RESUMED_WITHIN = timedelta(days=7)
@@ -98,7 +99,7 @@ class Pull:
     def add(self, body: bytes, records: int) -> None:
         """Append a page; it counts once `save` has been called."""
         # No text in JSON holds a bare line end, so that a page is one line without changing its content.
-        line = body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+        line = without_half_characters(body).replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
         with self.path.open("ab") as handle:
             handle.truncate(self.progress.size)
             handle.write(line)

@@ -348,8 +348,9 @@ def _mend(table: Table, file: SourceFile, packed: IO[bytes], target: IO[bytes]) 
                 broken.append(number)
                 content = content.decode(errors=BROKEN_BYTE).encode()
         if table.format == "jsonl":
-            content, halves = _ESCAPE.subn(_whole, content) if _HALF.search(content) else (content, 0)
-            half += [number] * bool(halves and BROKEN_MARK in content)
+            whole = without_half_characters(content)
+            half += [number] * (whole != content)
+            content = whole
         target.write(content)
         offset += len(line)
     is_mostly_wrong = len(broken) > 1 and 2 * len(broken) >= beyond_ascii and "encoding" not in table.model_fields_set
@@ -365,6 +366,14 @@ def _has_half_character(path: Path) -> bool:
     r"""Whether a file of JSON has escapes such as `\ud83d`, of which only a pair makes a character."""
     with path.open("rb") as handle:
         return any(_HALF.search(line) for line in handle)
+
+
+def without_half_characters(content: bytes) -> bytes:
+    r"""JSON in which escapes such as `\ud83d`, of which only a pair makes a character, are texts behind the mark.
+
+    The guard quarantines their rows; as they are, they would keep the engine from reading any row.
+    """
+    return _ESCAPE.sub(_whole, content) if _HALF.search(content) else content
 
 
 def _whole(escape: re.Match[bytes]) -> bytes:
