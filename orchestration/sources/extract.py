@@ -324,7 +324,9 @@ def _api_plan(table: Table, reading: api.Reading, known: Mapping[tuple[str, str]
         return Plan(parts, shortfall=reading.shortfall)
 
     def next_cursor(latest: str | None) -> str | None:
-        return api.next_cursor(table, latest, reading.began, known.get(("cursor", table.cursor or "")))
+        # Where everything was read, the old cursor may be of another request.
+        before = None if reading.is_complete else known.get(("cursor", table.cursor or ""))
+        return api.next_cursor(table, latest, reading.began, before)
 
     state = [StateEntry("request", table.path or "", reading.request)]
     return Plan(parts, state, reading.is_complete, reading.all_keys, next_cursor, reading.shortfall)
