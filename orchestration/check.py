@@ -150,16 +150,15 @@ def _check_table(
 ) -> None:
     with plan_reading(con, findings.settings, table, {}, is_preview=True) as plan:
         parts = plan.parts if plan else ()
-        if not parts:
-            if not table.optional:
-                text = f"{named(table)} is empty; declare `optional: true` if it may be"
-                findings.problem(table, "name", text)
-            return
         uses = used_columns(con, table)
         fits = [_check_columns(findings, table, part, uses) for part in parts]
         if not all(fits):
             return
-        _sample(con, table, parts, uses)
+        if not any(_sample(con, part, uses) for part in parts):
+            if not table.optional:
+                text = f"{named(table)} is empty; declare `optional: true` if it may be"
+                findings.problem(table, "name", text)
+            return
         if table.deleted is not None:
             _check_expression(con, findings, table, "deleted", table.deleted)
         for mapping in table.entities:
@@ -183,9 +182,8 @@ def _check_columns(findings: _Findings, table: Table, part: Part, uses: Sequence
     return is_fit
 
 
-def _sample(con: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part], uses: Sequence[Use]) -> None:
-    """The first rows in raw shape, with the fields that no JSON object has."""
-    part = parts[0]
+def _sample(con: duckdb.DuckDBPyConnection, part: Part, uses: Sequence[Use]) -> bool:
+    """Take the first rows in raw shape, with the fields that no JSON object has; no where there are none."""
     present = {name.casefold() for name in part.relation.columns}
     absent = {use.column.casefold(): use.column for use in uses if use.column.casefold() not in present}
     columns = [f"null::varchar as {identifier(name)}" for name in absent.values()]
@@ -199,6 +197,7 @@ def _sample(con: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part],
         )
     except duckdb.Error as error:
         raise part.explain(error) from None
+    return con.execute(f"select 1 from {SAMPLE} limit 1").fetchone() is not None
 
 
 def _check_expressions(

@@ -244,6 +244,9 @@ def since_value(table: Table, state: str | None) -> str | int:
     Args:
         table: A table with `since`.
         state: What `next_cursor` gave; None for the first read.
+
+    Raises:
+        SourceError: The cursor is not what `since` says.
     """
     since = table.since or Since()
     if state is None:
@@ -251,6 +254,7 @@ def since_value(table: Table, state: str | None) -> str | int:
     number = NUMBER.fullmatch(state)
     overlap = timedelta(minutes=table.overlap_minutes)
     if number is not None:
+        _refuse_number(table)
         value = int(number.group(1))
         per_second = {"unix": 1, "unix_ms": 1000}.get(since.format)
         return value if per_second is None else max(0, value - int(overlap.total_seconds()) * per_second)
@@ -259,6 +263,16 @@ def since_value(table: Table, state: str | None) -> str | int:
     except ValueError:
         return state
     return _formatted(moment - overlap, since)
+
+
+def _refuse_number(table: Table) -> None:
+    """Refuse a cursor that is a number where the API is said to take times."""
+    if table.since is not None and table.since.format == "iso":
+        raise SourceError(
+            f"{named(table)}: `{table.cursor}` holds numbers, but since.format is iso; allowed for numbers: unix, "
+            "unix_ms, number",
+            field="since",
+        )
 
 
 def _first_since(table: Table, since: Since) -> str | int:
@@ -300,11 +314,15 @@ def next_cursor(table: Table, latest: str | None, reading_began: datetime, known
         latest: The greatest `_cursor`, as `values.sortable` writes it.
         reading_began: UTC.
         known: What is remembered so far.
+
+    Raises:
+        SourceError: The cursor is not what `since` says.
     """
     if latest is None:
         return None
     number = NUMBER.fullmatch(latest)
     if number is not None:
+        _refuse_number(table)
         per_second = {"unix": 1, "unix_ms": 1000}.get(table.since.format if table.since else "")
         ceiling = None if per_second is None else f"{int(_seconds(reading_began) * per_second):030d}."
     else:

@@ -46,7 +46,7 @@ UNEVEN_SIGN = "state machine reached an invalid state"
 
 
 def file_relation(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, path: Path) -> Relation | None:
-    """The rows of one file; None when the file is empty.
+    """The rows of one file; None when the file is empty, or an empty list where the table is optional.
 
     Args:
         con: A connection with the extensions.
@@ -196,7 +196,7 @@ def _aligned_relation(table: Table, file: SourceFile, path: Path) -> Relation:
 
 def _json_relation(con: duckdb.DuckDBPyConnection, table: Table, file: SourceFile, path: Path) -> Relation | None:
     text = head(table, file, path).lstrip()
-    if not text:
+    if not text or (table.optional and re.fullmatch(r"\[\s*\]\s*", text)):
         return None
     form = "array" if text.startswith("[") else "newline_delimited"
     options = f"format = '{form}', maximum_object_size = {MAX_OBJECT_BYTES}"

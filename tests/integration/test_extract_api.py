@@ -264,6 +264,15 @@ def test_pages_are_kept_as_they_came(desk: Desk) -> None:
     assert [one for page in pages for one in page["tickets"]] == desk.tickets
 
 
+def test_half_a_character_sends_its_record_to_quarantine_and_no_other(desk: Desk) -> None:
+    desk.tickets = [ticket(1, subject="whole \U0001f44d"), ticket(2, subject="half \ud83d")]
+
+    desk.load()
+
+    assert desk.live("id::int, subject") == [(1, "whole \U0001f44d")]
+    assert desk.con.execute("select key from quarantine.rows").fetchall() == [("2",)]
+
+
 def test_empty_pages_do_not_end_a_read(desk: Desk) -> None:
     pages = {"": ([], "b"), "b": (desk.tickets[:1], "c"), "c": (None, "d"), "d": (desk.tickets[1:2], None)}
 
@@ -344,6 +353,14 @@ def test_a_number_as_cursor_needs_no_overlap_and_unix_time_has_one(desk: Desk) -
     assert [call.query["since"] for call in desk.server.calls[2:]] == ["0", "1704067200"]
 
 
+def test_a_number_as_cursor_is_no_time(desk: Desk) -> None:
+    desk.tickets = [ticket(1, stamp=1704067200)]
+    desk.configure(SINCE + "cursor: stamp")
+
+    with pytest.raises(SourceError, match=r"desk\.tickets: `stamp` holds numbers, but since\.format is iso"):
+        desk.load()
+
+
 def test_a_cursor_ahead_of_the_clock_does_not_hide_what_comes(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     desk.configure(SINCE)
     desk.tickets[0] = ticket(1) | {"changed": "2999-01-01T00:00:00Z"}
@@ -367,9 +384,12 @@ def test_another_request_is_read_from_its_beginning(desk: Desk) -> None:
     desk.server.answer = since_filter(desk)
     desk.load()
     desk.configure(SINCE.replace("page_size: 100", "page_size: 100, project: all"))
+    desk.tickets = desk.tickets[:2]
     desk.load()
 
     assert [call.query["since"] for call in desk.server.calls] == ["1970-01-01T00:00:00Z"] * 2
+    # How far the other request had come says nothing of this one.
+    assert desk.cursor() == "2024-01-01T00:02:00.000000"
 
 
 def test_the_cursor_moves_only_with_the_promotion(desk: Desk) -> None:

@@ -209,6 +209,30 @@ def test_databases_are_checked_too(tmp_path: Path, write_config: WriteConfig) ->
     assert [preview.rows for preview in report.previews] == [(("1", "‹name›"),)]
 
 
+def test_what_a_run_would_hold_as_empty_is_told(people: Path, tmp_path: Path, write_config: WriteConfig) -> None:
+    with sqlite3.connect(tmp_path / "crm.db") as database:
+        database.execute("create table persons (id integer, name text)")
+    people.write_text("id,name,mail,since\n")
+    empty = """
+      - name: crm
+        kind: sql
+        engine: sqlite
+        connection: crm.db
+        tables: [{name: persons, key: id, entity: person, columns: {person_id: id}}]
+    """
+
+    report = check(write_config(PEOPLE + empty))
+
+    told = "is empty; declare `optional: true` if it may be"
+    assert [problem.text for problem in report.problems] == [f"shop.people {told}", f"crm.persons {told}"]
+    optional = write_config((PEOPLE + empty).replace("key: id", "optional: true\n            key: id", 1))
+    assert [problem.text for problem in check(optional).problems] == [f"crm.persons {told}"]
+
+    (people.parent / "people2.csv").write_text("id,name,mail,since\n1,Ada,ada@example.com,1/2/2016\n")
+    report = check(write_config(PEOPLE.replace("people.csv", "people*.csv")))
+    assert (report.problems, len(report.previews)) == ((), 1)
+
+
 def test_a_demo_company_that_is_not_there_yet_is_no_problem(write_config: WriteConfig) -> None:
     report = check(write_config("sources: [{name: demo, kind: demo}]"))
 

@@ -188,6 +188,16 @@ def test_a_json_array_with_a_byte_order_mark(shop: Shop) -> None:
     assert shop.sent("id, a") == [("1", "1.5"), ("2", None)]
 
 
+def test_an_empty_list_is_empty(shop: Shop) -> None:
+    shop.write("a.json", "[\n]\n")
+    shop.declare("a.json", "key: id")
+    with pytest.raises(SourceError, match="a\\.json holds no JSON objects"):
+        shop.extract()
+
+    shop.declare("a.json", "key: id", "optional: true")
+    assert shop.extract().extracted == 0
+
+
 def test_parquet_keeps_its_types(shop: Shop) -> None:
     shop.con.execute(
         f"copy (select 1::bigint as id, timestamp '2024-01-01 10:00' as moment, [1, 2] as list, 1.5::double as x) "
