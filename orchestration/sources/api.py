@@ -29,14 +29,14 @@ from zoneinfo import ZoneInfo
 import duckdb
 from pydantic import SecretStr
 
-from orchestration.engine_errors import pass_on_lack_of_room
+from orchestration.engine_errors import pass_on_lack_of_room, without_values
 from orchestration.located_yaml import SecretText
 from orchestration.settings import Settings, Since, Source, Table
 from orchestration.sources.api_conformity import AFTER, SINCE, texts
 from orchestration.sources.api_pages import Pull, pages_relation
 from orchestration.sources.databases import NUMBER
 from orchestration.sources.errors import SourceError
-from orchestration.sources.reading import Relation, first_line, missing_text, named
+from orchestration.sources.reading import Relation, missing_text, named
 from orchestration.sources.values import identifier
 from orchestration.warehouse import utc_now
 
@@ -155,8 +155,7 @@ def reading_error(table: Table, error: duckdb.Error) -> SourceError:
         duckdb.Error: Memory or disk ran out, which no page is at fault for.
     """
     pass_on_lack_of_room(error)
-    text = first_line(error)
-    reason = "a page is not JSON that the engine can read" if "JSON" in text else text
+    reason = "a page is not JSON that the engine can read" if "JSON" in str(error) else without_values(error)
     return SourceError(f"{named(table)}: {table.path}: {reason}")
 
 

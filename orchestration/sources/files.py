@@ -15,10 +15,10 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.engine_errors import pass_on_lack_of_room
+from orchestration.engine_errors import pass_on_lack_of_room, without_values
 from orchestration.settings import Table
 from orchestration.sources.errors import SourceError
-from orchestration.sources.reading import Relation, column_names, first_line, named, renamed
+from orchestration.sources.reading import Relation, column_names, named, renamed
 from orchestration.sources.text_files import SourceFile, encoding_error, head
 from orchestration.sources.values import identifier, literal
 
@@ -83,8 +83,8 @@ def reading_error(table: Table, file: SourceFile, path: Path, error: duckdb.Erro
         if wrong is not None:
             return wrong
     line = re.search(r"(?:on Line: |in line )(\d+)", text)
-    # The engine counts the end of a JSON line as the next one.
-    number = int(line.group(1)) - (table.format == "jsonl") if line else None
+    # The engine counts the end of a JSON line as the next one while it looks for where objects end.
+    number = int(line.group(1)) - ("Malformed JSON" in text) if line else None
     place = f"{file.label}, line {number}" if number else file.label
     reasons = {
         RAGGED_SIGN: "the number of fields differs from the header",
@@ -93,11 +93,13 @@ def reading_error(table: Table, file: SourceFile, path: Path, error: duckdb.Erro
         "Maximum line size": "a line is longer than 16 MB; check `quote` and `delimiter` in cem.yml",
         "unexpected end of data": "the file is cut off; deliver it again",
         "Malformed JSON": "not valid JSON",
+        "has duplicate key": "an object has the same field twice; only one of them can be read",
+        "Expected OBJECT": "not a JSON object; one a line, or a list of them, is expected",
         "No magic bytes": "not a Parquet file, or cut off",
         "too small to be a Parquet": "not a Parquet file, or cut off",
         "Failed to open zip": "not an Excel file (.xlsx), or cut off",
     }
-    reason = next((words for sign, words in reasons.items() if sign in text), first_line(error))
+    reason = next((words for sign, words in reasons.items() if sign in text), without_values(error))
     return SourceError(f"{named(table)}: {place}: {reason}", is_transient="cut off" in reason)
 
 
@@ -107,7 +109,14 @@ def reading_error(table: Table, file: SourceFile, path: Path, error: duckdb.Erro
 def _csv_relation(table: Table, file: SourceFile, path: Path) -> Relation:
     text = head(table, file, path)
     delimiter = table.delimiter or _guessed_delimiter(text, table.quote)
-    first = next(csv.reader(io.StringIO(text), **_dialect(delimiter, table.quote)), [])  # type: ignore[arg-type]
+    lines = io.StringIO(text, newline=None)
+    try:
+        first = next(csv.reader(lines, **_dialect(delimiter, table.quote)), [])  # type: ignore[arg-type]
+    except csv.Error:
+        raise SourceError(
+            f"{named(table)}: {file.label}, line 1: a quotation mark is never closed, or a name is too long; check "
+            "`quote` and `delimiter` in cem.yml"
+        ) from None
     names = _names(table, file, first)
     return Relation(
         _csv_select(table, path, delimiter, names),
@@ -124,7 +133,7 @@ def _dialect(delimiter: str, quote: str) -> dict[str, object]:
 
 def _guessed_delimiter(text: str, quote: str) -> str:
     """The separator that occurs most often outside quotes in the first line; a comma when none does."""
-    line = text.partition("\n")[0]
+    line = re.split("[\r\n]", text, maxsplit=1)[0]
     if quote:
         line = re.sub(f"{re.escape(quote)}.*?{re.escape(quote)}", "", line)
     return max(DELIMITERS, key=line.count)

@@ -198,6 +198,41 @@ def test_an_empty_list_is_empty(shop: Shop) -> None:
     assert shop.extract().extracted == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"id": 2, "name": "Sara", "name": "Doe"}', "an object has the same field twice"),
+        ('"Sara"', "not a JSON object"),
+        ('{"id": 2, "name": "Sara', "the file is cut off"),
+    ],
+)
+def test_errors_of_json_say_the_line_and_quote_no_record(shop: Shop, line: str, told: str) -> None:
+    shop.write("a.jsonl", '{"id": 1, "name": "Ada"}\n' + line)
+    shop.declare("a.jsonl", "key: id")
+
+    with pytest.raises(SourceError, match=rf"shop\.things: a\.jsonl, line 2: {told}") as refused:
+        shop.extract()
+
+    assert "Sara" not in str(refused.value)
+
+
+def test_lines_may_end_in_a_carriage_return_alone(shop: Shop) -> None:
+    shop.write("a.csv", "id;name\r1;a,b,c\r2;d\r")
+    shop.declare("a.csv", "key: id")
+
+    shop.extract()
+
+    assert shop.sent("id, name, _key") == [("1", "a,b,c", "1"), ("2", "d", "2")]
+
+
+def test_a_quotation_mark_of_the_header_that_is_never_closed_is_told(shop: Shop) -> None:
+    shop.write("a.csv", 'id,"name\n' + "1,Sara\n" * 60_000)
+    shop.declare("a.csv", "key: id")
+
+    with pytest.raises(SourceError, match=r"a\.csv, line 1: a quotation mark is never closed"):
+        shop.extract()
+
+
 def test_parquet_keeps_its_types(shop: Shop) -> None:
     shop.con.execute(
         f"copy (select 1::bigint as id, timestamp '2024-01-01 10:00' as moment, [1, 2] as list, 1.5::double as x) "
