@@ -7,7 +7,7 @@ Nothing is written, and a run may be under way: the warehouse is not opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -17,10 +17,10 @@ from orchestration.located_yaml import Place, Problem
 from orchestration.settings import EntityMapping, Settings, Table, place_of
 from orchestration.sources.contract import load_contract
 from orchestration.sources.errors import SourceError
-from orchestration.sources.expressions import Use, used_columns
+from orchestration.sources.expressions import Use, expressions, fault, used_columns
 from orchestration.sources.extract import Part, plan_reading
 from orchestration.sources.mapping import mapped_select
-from orchestration.sources.reading import first_line, missing_text, named
+from orchestration.sources.reading import missing_text, named
 from orchestration.sources.values import identifier, literal
 from orchestration.warehouse import install_extensions
 
@@ -206,7 +206,7 @@ def _check_expressions(
     """Try every piece of SQL of a mapping on its own, so that the wrong one can be named."""
     fits = [
         _check_expression(con, findings, table, f"entities.{mapping.entity}.{path}", expression)
-        for path, expression in _expressions(mapping)
+        for path, expression in expressions(mapping)
     ]
     return all(fits)
 
@@ -216,24 +216,11 @@ def _check_expression(
 ) -> bool:
     try:
         con.execute(f"select count({expression}) from {SAMPLE}")
-    except (duckdb.BinderException, duckdb.CatalogException) as error:
-        text = first_line(error).partition("Error: ")[2]
-        findings.problem(table, path, f"does not fit the columns: {text}")
     except duckdb.Error as error:
-        # Conversions fail on a value; the kind of error says enough, the value stays out of it.
-        text = f"fails on a row: {type(error).__name__}; use try_cast, or leave the row out by `where`"
-        findings.problem(table, path, text)
+        findings.problem(table, path, fault(error))
     else:
         return True
     return False
-
-
-def _expressions(mapping: EntityMapping) -> Iterator[tuple[str, str]]:
-    if mapping.where is not None:
-        yield "where", mapping.where
-    for name, given in mapping.columns.items():
-        if given.expression is not None:
-            yield f"columns.{name}", given.expression
 
 
 def _check_mapping(

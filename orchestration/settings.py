@@ -127,6 +127,13 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else () if value is None else value
 
 
+def _delimiter(text: str) -> str:
+    if len(text) > 1 and text != "whitespace":
+        allowed = 'allowed: one character (a tab is written "\\t", in double quotes), or whitespace'
+        raise ValueError(f"'{text}' is not allowed; {allowed}")
+    return text
+
+
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Currency = Annotated[str, AfterValidator(_currency)]
 DecimalMark = Annotated[Literal[".", ","], BeforeValidator(_decimal_mark)]
@@ -614,7 +621,7 @@ class Table(Part):
     since: Since | None = None
     sweep: SweepRequest | None = None
     format: Literal["csv", "jsonl", "parquet", "excel"] | None = None
-    delimiter: str | None = None
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = None
     quote: str = Field(default='"', max_length=1)
     header: bool = True
     names: Texts = ()

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestration.located_yaml import LocatedDict, LocatedList, Place, Problem
 from orchestration.sources.contract import Column, Entity, load_contract
+from orchestration.sources.values import EPOCHS, FORMAT
 
 ORIGINS = ("column", "value", "expression")
 """A column mapping says exactly one of these."""
@@ -85,6 +86,16 @@ def _column_problems(
     if given.get("format") is not None and column.type not in {"timestamp", "date"}:
         text = f"is for timestamp and date columns; {column.name} is {column.type}"
         yield Problem(given.places["format"], f"{path}.format", text)
+    yield from _format_problems(given, path)
+
+
+def _format_problems(given: LocatedDict, path: str) -> Iterator[Problem]:
+    """Formats that the engine would refuse, or that say nothing of how a time is written."""
+    formats, place = given.get("format"), given.places.get("format", given.place)
+    for each in formats if isinstance(formats, LocatedList) else (formats,):
+        if isinstance(each, str) and each not in EPOCHS and not FORMAT.fullmatch(each):
+            allowed = f"allowed: a form of strptime such as %d/%m/%Y %H:%M, or {', '.join(EPOCHS)}"
+            yield Problem(place, f"{path}.format", f"'{each}' is no format of times; {allowed}")
 
 
 def _source_problems(column: Column, given: LocatedDict, path: str, sources: Collection[str]) -> Iterator[Problem]:

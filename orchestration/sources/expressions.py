@@ -12,7 +12,7 @@ import duckdb
 from orchestration.settings import ColumnMapping, EntityMapping, Table
 from orchestration.sources.contract import load_contract
 from orchestration.sources.errors import SourceError
-from orchestration.sources.reading import BOOKED, named
+from orchestration.sources.reading import BOOKED, first_line, named
 from orchestration.sources.values import literal
 
 
@@ -47,6 +47,22 @@ def used_columns(con: duckdb.DuckDBPyConnection, table: Table) -> list[Use]:
         uses += _of_mapping(con, table, mapping)
     # What we book with a row (file, line, key) may be used too.
     return [use for use in uses if use.column not in BOOKED]
+
+
+def fault(error: duckdb.Error) -> str:
+    """What to say of a piece of SQL of cem.yml that failed; the value of a row stays out of it."""
+    if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+        return f"does not fit the columns: {first_line(error).partition('Error: ')[2]}"
+    return f"fails on a row: {type(error).__name__}; use try_cast, or leave the row out by `where`"
+
+
+def expressions(mapping: EntityMapping) -> Iterator[tuple[str, str]]:
+    """Every piece of SQL of a mapping with the field it stands in, below the mapping."""
+    if mapping.where is not None:
+        yield "where", mapping.where
+    for name, given in mapping.columns.items():
+        if given.expression is not None:
+            yield f"columns.{name}", given.expression
 
 
 def _of_mapping(con: duckdb.DuckDBPyConnection, table: Table, mapping: EntityMapping) -> Iterator[Use]:

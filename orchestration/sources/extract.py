@@ -23,6 +23,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.engine_errors import pass_on_lack_of_room
 from orchestration.settings import Settings, Table
 from orchestration.sources import api
 from orchestration.sources.databases import (
@@ -34,7 +35,7 @@ from orchestration.sources.databases import (
     table_relation,
 )
 from orchestration.sources.errors import SourceError
-from orchestration.sources.expressions import Use, used_columns
+from orchestration.sources.expressions import Use, expressions, fault, used_columns
 from orchestration.sources.files import RAGGED, RAGGED_SIGN, REJECTS, UNEVEN_SIGN, file_relation, reading_error
 from orchestration.sources.inline import PLACE, inline_fingerprint, inline_relation
 from orchestration.sources.keys import clamp_cursors, cursor, cursor_state, cursor_text, is_older, key_text
@@ -373,9 +374,11 @@ class _Candidate:
         unchanged, gone = self._find_gone(plan, read)
         self._find_dropped(plan)
         if self.table.deleted is not None:
-            gone = self._find_deleted(self.table.deleted, gone)
+            with self._at_fault("deleted"):
+                gone = self._find_deleted(self.table.deleted, gone)
         self._find_quarantined()
         dropped = self._delete_dropped(read)
+        self._try_mappings()
         self._append_gone(gone)
         if read == 0 and self.table.optional and not self._raw_columns:
             self._create_raw()
@@ -521,6 +524,27 @@ class _Candidate:
         if row is None or row[0] is None:
             return []
         return [StateEntry("cursor", self.table.cursor, cursor_state(self.table, row[0], self._loaded_at))]
+
+    @contextmanager
+    def _at_fault(self, field: str) -> Iterator[None]:
+        """Name the piece of SQL of cem.yml that fails, without the row that it fails on.
+
+        Raises:
+            SourceError: It fails.
+        """
+        try:
+            yield
+        except duckdb.Error as error:
+            pass_on_lack_of_room(error)
+            raise SourceError(f"{named(self.table)}: {field} {fault(error)}", field=field) from None
+
+    def _try_mappings(self) -> None:
+        """Compute what cem.yml says in SQL of every new row once by itself, so that what fails can be named."""
+        for mapping in self.table.entities:
+            for path, expression in expressions(mapping):
+                where = f" where {mapping.where}" if mapping.where and path != "where" else ""
+                with self._at_fault(f"entities.{mapping.entity}.{path}"):
+                    self._con.execute(f"select count({expression}) from {self._name}{where}")
 
     # What need not be judged again
 

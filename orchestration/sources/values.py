@@ -9,6 +9,7 @@ Most values are plain ASCII, so a cheap look comes first and the costly cleaning
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 LINE = 92
@@ -58,6 +59,9 @@ EPOCHS = {
     " + to_microseconds(cast(round(try_cast({text} as double) * 86400) as bigint) * 1000000)",
 }
 """Formats that are numbers, not texts."""
+
+FORMAT = re.compile(r"(?=.*%)([^%]|%-?[dmyHIMSj]|%[aAbBcfgGhnpTuUVwWxXYzZ%])+", re.DOTALL)
+"""A format of strptime that the engine knows."""
 
 NUMERIC = "[0-9]{1,15}([.][0-9]+)?"
 

@@ -106,6 +106,8 @@ def test_all_problems_are_told_at_once_each_with_its_line(tmp_path: Path) -> Non
         ("full_name: {column: x, format: '%Y'}", "is for timestamp and date columns"),
         ("account_id: {column: x, source: erp}", "unknown source 'erp'; allowed: shop"),
         ("created_at: {column: x, time_zone: Mars}", "unknown time zone 'Mars'"),
+        ("created_at: {column: x, format: '%d/%m/%Y %H:%i'}", "'%d/%m/%Y %H:%i' is no format of times; allowed:"),
+        ("created_at: {column: x, format: [epoch_seconds, dd/MM/yyyy]}", "'dd/MM/yyyy' is no format of times"),
         ("birth_date: {column: x, date_order: mdd}", "'mdd' is not allowed; allowed: dmy, mdy, ymd"),
     ],
 )
@@ -127,6 +129,7 @@ def test_a_wrong_column_mapping_is_explained(tmp_path: Path, mapping: str, told:
         ("name: people", "name: Peo-ple", "'Peo-ple' is no name; allowed: a-z, 0-9 and _"),
         ("kind: files", "kind: ftp", "'ftp' is not allowed; allowed: files, sql"),
         ("kind: files", "kind: sql", "engine: is required for kind sql; allowed: sqlite, postgres, mysql"),
+        ("key: id", "delimiter: \\t", 'allowed: one character (a tab is written "\\t", in double quotes)'),
         ("key: id", "keys: id", "unknown setting 'keys'; did you mean key?"),
     ],
 )

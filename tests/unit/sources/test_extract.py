@@ -233,6 +233,22 @@ def test_a_quotation_mark_of_the_header_that_is_never_closed_is_told(shop: Shop)
         shop.extract()
 
 
+@pytest.mark.parametrize(
+    ("options", "columns", "field"),
+    [
+        ("deleted: cast(state as int) = 2", "person_id: id", "deleted"),
+        ("format: csv", "person_id: id, city: {expression: cast(state as int)}", "entities.person.columns.city"),
+    ],
+)
+def test_sql_that_fails_on_a_row_is_named_without_the_row(shop: Shop, options: str, columns: str, field: str) -> None:
+    shop.write("a.csv", "id,state\n" + "".join(f"{number},1\n" for number in range(3000)) + "9999,Sara\n")
+    shop.declare("a.csv", "key: id", options, columns=columns)
+    with pytest.raises(SourceError, match=rf"shop\.things: {field} fails on a row: .*try_cast") as refused:
+        shop.extract()
+
+    assert (refused.value.field, "Sara" in str(refused.value)) == (field, False)
+
+
 def test_parquet_keeps_its_types(shop: Shop) -> None:
     shop.con.execute(
         f"copy (select 1::bigint as id, timestamp '2024-01-01 10:00' as moment, [1, 2] as list, 1.5::double as x) "

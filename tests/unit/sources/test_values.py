@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -169,6 +170,19 @@ def test_a_declared_format_is_the_only_one_read(formats: list[str], sent: str, m
 )
 def test_a_day_is_the_day_as_written(sent: str, meant: date | None) -> None:
     assert read(values.day("sent"), sent) == meant
+
+
+def test_formats_are_known_as_the_engine_knows_them() -> None:
+    directives = [f"%{flag}{letter}" for flag in ("", "-") for letter in f"{string.ascii_letters}%"]
+    with duckdb.connect() as con:
+        for directive in directives:
+            try:
+                con.execute("select try_strptime('', ?)", [directive])
+            except duckdb.Error:
+                assert values.FORMAT.fullmatch(directive) is None, directive
+            else:
+                assert values.FORMAT.fullmatch(f"{directive}/%Y"), directive
+    assert values.FORMAT.fullmatch("%d/%m/%Y %") is values.FORMAT.fullmatch("dd/MM/yyyy") is None
 
 
 @pytest.mark.parametrize(
