@@ -41,6 +41,9 @@ MYSQL_READING: Mapping[str, str] = {
 }
 """What the extension for MySQL is told before it attaches a database."""
 
+BOUNDED = "numeric("
+"""How the type of a decimal of PostgreSQL begins that has a precision."""
+
 SYSTEM_SCHEMAS = ("information_schema", "mysql", "performance_schema", "pg_catalog", "sys")
 """What a server keeps for itself."""
 
@@ -135,11 +138,14 @@ def table_relation(
     Raises:
         SourceError: There is no such table, or it cannot be read.
     """
+    table = _in_schema(con, database, table)
     types = _column_types(con, database, table)
     names = column_names(table, list(types), table.table or table.name)
     renamed = dict(zip(types, names, strict=True))
-    lines = [_selected(database, column, kind, renamed[column]) for column, kind in types.items()]
     condition = increment(database, table, types, since) if since else None
+    if condition is None and not _has_nan(con, database, table, types):
+        types = {column: "numeric" if kind.startswith(BOUNDED) else kind for column, kind in types.items()}
+    lines = [_selected(database, column, kind, renamed[column]) for column, kind in types.items()]
     query = f"select {', '.join(lines)} from {_qualified(database, table)}"
     if condition is not None:
         query += f" where {condition}"
@@ -157,8 +163,23 @@ def table_relation(
     return Relation(sql, described, None), condition is not None
 
 
+def _has_nan(con: duckdb.DuckDBPyConnection, database: Database, table: Table, types: Mapping[str, str]) -> bool:
+    """Whether a decimal of PostgreSQL is NaN, which its client gives as 0; few are, and without any all is plain."""
+    bounded = [identifier(column) for column, kind in types.items() if kind.startswith(BOUNDED)]
+    if not bounded:
+        return False
+    tests = " or ".join(f"{column} = 'NaN'" for column in bounded)
+    query = f"select 1 from {_qualified(database, table)} where {tests} limit 1"
+    try:
+        found = con.execute(f"select * from postgres_query({literal(database.alias)}, {literal(query)})").fetchone()
+    except duckdb.Error as error:
+        raise database_error(database, table, error) from None
+    return found is not None
+
+
 def key_select(con: duckdb.DuckDBPyConnection, database: Database, table: Table) -> str:
     """SELECT of the key columns of every row, as the rows themselves are read, to find out which records are gone."""
+    table = _in_schema(con, database, table)
     types = _column_types(con, database, table)
     names = column_names(table, list(types), table.table or table.name)
     selected = ", ".join(
@@ -192,15 +213,15 @@ def _column_types(con: duckdb.DuckDBPyConnection, database: Database, table: Tab
     if database.source.engine == "sqlite":
         query = f"select name, type from pragma_table_info({literal(name)})"
     else:
-        # Of a column that compares by bytes, and of too long a decimal, MySQL's own client gives no exact text.
-        binary = (
+        # Too long a decimal comes as no exact text, nor does what MySQL compares by bytes.
+        special = (
             "when collation_name like '%bin' or numeric_precision > 38 then 'unbounded' "
             if database.source.engine == "mysql"
-            else ""
+            else "when data_type = 'numeric' and coalesce(numeric_precision, 39) > 38 then 'unbounded' "
+            f"when data_type = 'numeric' then concat('{BOUNDED}', numeric_precision, ',', numeric_scale, ')') "
         )
         query = (
-            "select column_name, case when data_type = 'numeric' and numeric_precision is null "
-            f"then 'unbounded' {binary}else data_type end from information_schema.columns "
+            f"select column_name, case {special}else data_type end from information_schema.columns "
             f"where table_name = {literal(name)} and table_schema = {schema} order by ordinal_position"
         )
     call = f"{database.source.engine}_query({literal(database.alias)}, {literal(query)})"
@@ -211,6 +232,22 @@ def _column_types(con: duckdb.DuckDBPyConnection, database: Database, table: Tab
     if not found:
         raise _no_table(con, database, table)
     return found
+
+
+def _in_schema(con: duckdb.DuckDBPyConnection, database: Database, table: Table) -> Table:
+    """A table of PostgreSQL with the schema that its user's search path finds it in."""
+    name = table.table or table.name
+    if database.source.engine != "postgres" or "." in name:
+        return table
+    query = (
+        "select nspname from pg_class inner join pg_namespace on pg_namespace.oid = relnamespace "
+        f"where pg_class.oid = to_regclass({literal(identifier(name))})"
+    )
+    try:
+        found = con.execute(f"select * from postgres_query({literal(database.alias)}, {literal(query)})").fetchone()
+    except duckdb.Error as error:
+        raise database_error(database, table, error) from None
+    return table if found is None else table.model_copy(update={"table": f"{found[0]}.{name}"})
 
 
 def _split(database: Database, table: Table) -> tuple[str, str]:
@@ -254,6 +291,8 @@ def _selected(database: Database, column: str, kind: str, name: str) -> str:
         quoted, alias = identifier(column), identifier(name)
     if database.source.engine == "sqlite" and kind.startswith("blob"):
         return f"hex({quoted}) as {alias}"
+    if database.source.engine == "postgres" and kind.startswith(BOUNDED):
+        return f"nullif({quoted}, 'NaN')::{kind} as {alias}"
     if database.source.engine == "postgres" and kind in {"unbounded", "array", "user-defined", "interval"}:
         return f"{quoted}::text as {alias}"
     if database.source.engine == "mysql" and kind == "timestamp":

@@ -137,6 +137,40 @@ def test_values_keep_their_types_and_all_their_digits(shop: Shop) -> None:
     )
 
 
+def test_a_decimal_that_is_no_number_is_missing_and_a_long_one_keeps_its_digits(shop: Shop) -> None:
+    shop.change(
+        "alter table sales.orders add column rate double precision, add column long numeric(45, 5)",
+        "update sales.orders set price = 'NaN', rate = 0.5, long = 12345678901234567890123.45678 where id = 2",
+    )
+    shop.load()
+
+    digits = "12345678901234567890123.45678"
+    assert shop.live("price::varchar, rate, long") == [(None, 0.5, digits), ("1.00", None, None)]
+
+    shop.change("update sales.orders set price = 'NaN', changed = '2024-08-01' where id = 3")
+    assert shop.load().candidates == 1
+    assert shop.live("price::varchar, typeof(price)") == [(None, "DECIMAL(10,2)")] * 2
+
+
+def test_a_table_is_that_of_the_search_path(
+    server: str, shop: Shop, write_config: Callable[[str], Settings], warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    shop.change(
+        "drop table if exists public.orders",
+        "create table public.orders (id bigint primary key, buyer jsonb, placed timestamp, amount numeric, "
+        "changed timestamptz)",
+        "insert into public.orders values (9, null, '2024-07-01', 1, '2024-07-01')",
+        "alter role cem set search_path = sales, public",
+    )
+    try:
+        config = CONFIG.replace("table: sales.orders\n", "table: orders\n")
+        found = Shop("postgres", f"{server} dbname=postgres", warehouse, write_config(config))
+        found.load()
+        assert [row[0] for row in found.live("id")] == [2, 3]  # the first one is in quarantine
+    finally:
+        shop.change("alter role cem reset search_path", "drop table public.orders")
+
+
 def test_times_without_a_zone_are_of_the_zone_of_the_source(shop: Shop) -> None:
     shop.extract()
     table = shop.settings.tables()[0]
