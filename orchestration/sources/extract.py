@@ -541,10 +541,20 @@ class _Candidate:
     def _try_mappings(self) -> None:
         """Compute what cem.yml says in SQL of every new row once by itself, so that what fails can be named."""
         for mapping in self.table.entities:
-            for path, expression in expressions(mapping):
-                where = f" where {mapping.where}" if mapping.where and path != "where" else ""
-                with self._at_fault(f"entities.{mapping.entity}.{path}"):
-                    self._con.execute(f"select count({expression}) from {self._name}{where}")
+            said = dict(expressions(mapping))
+            if not said:
+                continue
+            where = said.pop("where", "true")
+            counts = ", ".join(f"count({expression})" for expression in said.values()) or "count(*)"
+            try:
+                self._con.execute(f"select {counts} from {self._name} where {where}")
+            except duckdb.Error:
+                with self._at_fault(f"entities.{mapping.entity}.where"):
+                    self._con.execute(f"select count({where}) from {self._name}")
+                for path, expression in said.items():
+                    with self._at_fault(f"entities.{mapping.entity}.{path}"):
+                        self._con.execute(f"select count({expression}) from {self._name} where {where}")
+                raise
 
     # What need not be judged again
 
