@@ -14,6 +14,14 @@ judgements as (
     select * from {{ source('identity', 'judgement') }}
 ),
 
+forbidden as (
+    select distinct
+        person_key_a,
+        person_key_b
+    from {{ source('identity', 'decision') }}
+    where kind = 'forbid' and undone_at is null
+),
+
 events as (
     select * from {{ source('identity', 'event') }}
 ),
@@ -104,16 +112,31 @@ doubts as (
     having count(*) > 0
 ),
 
--- Judged links are a simple random sample of all links, and those of one kind of evidence one of that kind.
+-- Judged links are a simple random sample of all links, and those of one kind of evidence one of that kind. A link that
+-- was judged wrong and parted for it stays in the sample: without it the rest would look better than the rules are.
+sampled as (
+    select
+        judgements.is_same,
+        linked.evidence,
+        linked.person_key_a is not null as is_linked,
+        forbidden.person_key_a is not null as is_forbidden
+    from judgements
+    left join linked
+        on
+            judgements.person_key_a = linked.person_key_a
+            and judgements.person_key_b = linked.person_key_b
+    left join forbidden
+        on
+            judgements.person_key_a = forbidden.person_key_a
+            and judgements.person_key_b = forbidden.person_key_b
+),
+
 judged as (
     select
-        linked.evidence,
-        judgements.is_same
-    from linked
-    inner join judgements
-        on
-            linked.person_key_a = judgements.person_key_a
-            and linked.person_key_b = judgements.person_key_b
+        coalesce(evidence, 'forbidden') as evidence,
+        is_same
+    from sampled
+    where is_linked or (is_forbidden and not is_same)
 ),
 
 counted as (
