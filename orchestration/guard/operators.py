@@ -203,7 +203,12 @@ def list_quarantine(
         + (f"limit {int(limit)}" if limit is not None else ""),
         parameters,
     ).fetchall()
-    return [QuarantinedRow(*found, row=values_of(json.loads(row)) if row is not None else None) for *found, row in rows]
+    return [
+        QuarantinedRow(
+            load_id, place, name, key, is_personal, reasons, since, None if row is None else values_of(json.loads(row))
+        )
+        for load_id, place, name, key, is_personal, reasons, since, row in rows
+    ]
 
 
 def quarantine_filter(
