@@ -18,7 +18,7 @@ from tests.unit.demo.conftest import CUSTOMERS, DAYS, value
 # One worker generates the shared companies once.
 pytestmark = pytest.mark.xdist_group("demo")
 
-SMALL = 300
+SMALL, SEED = 300, 3
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -39,20 +39,34 @@ def truth(folder: Path) -> list[tuple[object, ...]]:
     return duckdb.sql(f"from read_parquet('{folder}/_truth/who_is_who.parquet') order by all").fetchall()
 
 
-def test_same_seed_gives_the_same_company_to_the_byte(tmp_path: Path, extensions: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    generate(one, customers=SMALL, seed=3, extensions=extensions)
-    generate(other, customers=SMALL, seed=3, extensions=extensions, threads=1)
-    assert files(one) == files(other)
-    assert crm(one) == crm(other)
-    assert truth(one) == truth(other)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, extensions: Path) -> Path:
+    """A small company. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("small") / "company"
+    generate(folder, customers=SMALL, seed=SEED, extensions=extensions)
+    return folder
 
 
-def test_another_seed_gives_another_company(tmp_path: Path, extensions: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    generate(one, customers=SMALL, seed=3, extensions=extensions)
-    generate(other, customers=SMALL, seed=4, extensions=extensions)
-    same = {name for name, content in files(one).items() if files(other).get(name) == content}
+@pytest.fixture(scope="module")
+def small_later(small: Path, extensions: Path) -> Path:
+    """The same company three days later."""
+    folder = small.with_name("later")
+    shutil.copytree(small, folder)
+    advance(folder, 3, extensions=extensions)
+    return folder
+
+
+def test_same_seed_gives_the_same_company_to_the_byte(tmp_path: Path, extensions: Path, small: Path) -> None:
+    generate(tmp_path / "other", customers=SMALL, seed=SEED, extensions=extensions, threads=1)
+    assert files(tmp_path / "other") == files(small)
+    assert crm(tmp_path / "other") == crm(small)
+    assert truth(tmp_path / "other") == truth(small)
+
+
+def test_another_seed_gives_another_company(tmp_path: Path, extensions: Path, small: Path) -> None:
+    generate(tmp_path / "other", customers=SMALL, seed=SEED + 1, extensions=extensions)
+    other = files(tmp_path / "other")
+    same = {name for name, content in files(small).items() if other.get(name) == content}
     assert same <= {"support/business_schedules.jsonl"}
 
 
@@ -151,13 +165,11 @@ def test_steps_lead_where_one_stride_leads(
     assert truth(stepped) == truth(older_company)
 
 
-def test_generating_with_days_is_generating_and_advancing(tmp_path: Path, extensions: Path) -> None:
-    advanced, generated = tmp_path / "advanced", tmp_path / "generated"
-    generate(advanced, customers=SMALL, extensions=extensions)
-    advance(advanced, 3, extensions=extensions)
-    assert generate(generated, customers=SMALL, days=3, extensions=extensions).days == 3
-    assert files(advanced) == files(generated)
-    assert crm(advanced) == crm(generated)
+def test_generating_with_days_is_generating_and_advancing(tmp_path: Path, extensions: Path, small_later: Path) -> None:
+    generated = tmp_path / "generated"
+    assert generate(generated, customers=SMALL, seed=SEED, days=3, extensions=extensions).days == 3
+    assert files(generated) == files(small_later)
+    assert crm(generated) == crm(small_later)
 
 
 def test_an_interrupted_creation_is_made_again(tmp_path: Path, extensions: Path, company: Path) -> None:
@@ -171,17 +183,14 @@ def test_an_interrupted_creation_is_made_again(tmp_path: Path, extensions: Path,
     assert crm(folder) == crm(company)
 
 
-def test_an_interrupted_advance_is_made_again(tmp_path: Path, extensions: Path) -> None:
+def test_an_interrupted_advance_is_made_again(tmp_path: Path, extensions: Path, small: Path, small_later: Path) -> None:
     folder = tmp_path / "company"
-    generate(folder, customers=SMALL, extensions=extensions)
-    manifest = (folder / "company.json").read_text()
-    advance(folder, 3, extensions=extensions)
-    files_after, crm_after = files(folder), crm(folder)
+    shutil.copytree(small_later, folder)
     # Killed just before the last step: everything delivered, nothing noted.
-    (folder / "company.json").write_text(manifest)
+    shutil.copy(small / "company.json", folder)
     advance(folder, 3, extensions=extensions)
-    assert files(folder) == files_after
-    assert crm(folder) == crm_after
+    assert files(folder) == files(small_later)
+    assert crm(folder) == crm(small_later)
 
 
 def test_rows_grow_with_customers(tmp_path: Path, extensions: Path, company: Path) -> None:
