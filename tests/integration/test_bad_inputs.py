@@ -12,7 +12,7 @@ import pytest
 from bad_inputs import HELD, LATER, ROWS, Case, Delivery
 from homes import new_home
 
-from orchestration.settings import Settings, load_settings
+from orchestration.settings import load_settings
 from orchestration.sources.mapping import mapped_select
 
 CONFIG = """
@@ -56,6 +56,7 @@ class Plant:
         if held:
             text += HELD_SOURCE + "".join(case.table() for case in held)
         self.config.write_text(text, encoding="utf-8")
+        self.settings = load_settings(self.config, self.home)
 
     def deliver(self, table: str, delivery: Delivery) -> None:
         """Put files in the place of those delivered before."""
@@ -67,10 +68,6 @@ class Plant:
     def cem(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         places = {"CEM_HOME": str(self.home), "CEM_CONFIG": str(self.config)}
         return forked.cem(*arguments, environment={**os.environ, **places})
-
-    @property
-    def settings(self) -> Settings:
-        return load_settings(self.config, self.home)
 
     def warehouse(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(self.home / "warehouse.duckdb"), read_only=True)
