@@ -246,6 +246,20 @@ def connect(warehouse: Path, extensions: Path, memory_limit: str, threads: int) 
     return con
 
 
+def columns_of(con: duckdb.DuckDBPyConnection, schema: str, name: str) -> dict[str, str]:
+    """Types by name of the columns of a table of the warehouse, in order; empty when there is no such table.
+
+    `duckdb_columns()` would list the columns of everything there is first, which takes twenty times as long.
+    """
+    place = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name))
+    database = """'"' || replace(current_database(), '"', '""') || '".'"""
+    try:
+        rows = con.execute(f"select name, type from pragma_table_info({database} || ?)", [place]).fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return dict(rows)
+
+
 def _create(warehouse: Path) -> None:
     """An empty warehouse, under its name only when it is whole: half a file could not be opened again.
 

@@ -22,7 +22,7 @@ from orchestration.sources.extract import Extracted, extract_table
 from orchestration.sources.volume import bytes_to_read
 from orchestration.space import SpaceError, bytes_of, lay_reserve, require_space
 from orchestration.stages import EXTRACT, GUARD
-from orchestration.warehouse import MemoryLimitError, WarehouseBrokenError, new_load_id, writing
+from orchestration.warehouse import MemoryLimitError, WarehouseBrokenError, columns_of, new_load_id, writing
 
 EXTRACTION_RETRY = dg.RetryPolicy(
     # A source that is down for a moment comes back within minutes; one that is down for longer is for a human.
@@ -174,11 +174,7 @@ def _raw_metadata(
     con: duckdb.DuckDBPyConnection, table: Table, verdict: guard.Verdict
 ) -> dict[str, dg.MetadataValue | int | str | bool]:
     schema, name = f"raw_{table.source}", table.name
-    columns = con.execute(
-        "select column_name, data_type from duckdb_columns() where schema_name = ? and table_name = ? "
-        "order by column_index",
-        [schema, name],
-    ).fetchall()
+    columns = columns_of(con, schema, name)
     count = con.execute(f'select count(*) from "{schema}"."{name}"').fetchone() if columns else (0,)
     return {
         "changed": verdict.status == "promoted",
@@ -187,7 +183,7 @@ def _raw_metadata(
         "deduplicated": verdict.deduplicated,
         "dagster/row_count": count[0] if count else 0,
         "dagster/column_schema": dg.MetadataValue.table_schema(
-            dg.TableSchema([dg.TableColumn(column, type=data_type) for column, data_type in columns])
+            dg.TableSchema([dg.TableColumn(column, type=data_type) for column, data_type in columns.items()])
         ),
     }
 

@@ -22,12 +22,13 @@ from orchestration.guard.audit import Batch, rename
 from orchestration.guard.compiler import compile_suite
 from orchestration.guard.load_rules import compiled_suites
 from orchestration.guard.results import GuardError, RuleResult
-from orchestration.guard.sql import as_sent, columns_of, describe, identifier, literal, qualified
+from orchestration.guard.sql import as_sent, describe, identifier, literal, qualified
 from orchestration.guard.suites import Rule, Suite, custom_suite, entity_suite, mart_suites, record_suite, sent_suite
 from orchestration.sources.contract import load_contract
 from orchestration.sources.inline import inline_relation
 from orchestration.sources.mapping import BOOKED, audit_columns, mapped_select
 from orchestration.sources.text_files import BROKEN_BYTE
+from orchestration.warehouse import columns_of
 
 if TYPE_CHECKING:
     from orchestration.settings import EntityMapping, Settings, Table

@@ -36,10 +36,10 @@ from orchestration.guard.results import (
     Verdict,
 )
 from orchestration.guard.schema import GONE, converts
-from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, literal, scalar
+from orchestration.guard.sql import aligned, as_sent, identifier, literal, scalar
 from orchestration.guard.verdict import ACCEPTED_SHAPE, add_absent_columns, released
 from orchestration.settings import Table
-from orchestration.warehouse import utc_now
+from orchestration.warehouse import columns_of, utc_now
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from orchestration.guard.history import PROFILE, TAUGHT
-from orchestration.guard.sql import columns_of, identifier, literal, qualified, scalar
+from orchestration.guard.sql import identifier, literal, qualified, scalar
 from orchestration.sources.contract import Column, Entity, key_name, load_contract
 from orchestration.sources.mapping import mapped_select
+from orchestration.warehouse import columns_of
 
 if TYPE_CHECKING:
     from orchestration.settings import EntityMapping, Settings, Table

@@ -24,7 +24,6 @@ from orchestration.guard.sql import (
     BOOKKEEPING,
     aligned,
     as_sent,
-    columns_of,
     describe,
     identifier,
     literal,
@@ -32,7 +31,7 @@ from orchestration.guard.sql import (
     scalar,
 )
 from orchestration.sources.keys import is_older
-from orchestration.warehouse import utc_now
+from orchestration.warehouse import columns_of, utc_now
 
 if TYPE_CHECKING:
     from orchestration.settings import Table

@@ -27,9 +27,9 @@ from orchestration.guard.promotion import (
     transaction,
 )
 from orchestration.guard.results import Decision, GuardError, Verdict
-from orchestration.guard.sql import as_sent, columns_of, identifier, literal, qualified, scalar
+from orchestration.guard.sql import as_sent, identifier, literal, qualified, scalar
 from orchestration.sources.keys import clamp_cursors, cursor, cursor_text, is_named_by, is_versioned_by, key_text
-from orchestration.warehouse import new_load_id, utc_now
+from orchestration.warehouse import columns_of, new_load_id, utc_now
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings, Table

@@ -1,6 +1,6 @@
 """Small helpers to write SQL safely: names are quoted, texts are escaped.
 
-Belongs here: quoting, listing columns. Does not belong here: statements.
+Belongs here: quoting, comparing columns. Does not belong here: statements.
 """
 
 from __future__ import annotations
@@ -46,19 +46,6 @@ def scalar(con: duckdb.DuckDBPyConnection, query: str, *parameters: object) -> i
 def describe(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     """Types by name of the columns of a table or view, in order."""
     return {row[0]: row[1] for row in con.execute(f"describe {relation}").fetchall()}
-
-
-def columns_of(con: duckdb.DuckDBPyConnection, schema: str, name: str) -> dict[str, str]:
-    """Types by column name of a table, in order; empty when there is no such table."""
-    return {
-        row[0]: row[1]
-        for row in con.execute(
-            "select column_name, data_type from duckdb_columns() "
-            "where database_name = current_database() and schema_name = ? and table_name = ? order "
-            "by column_index",
-            [schema, name],
-        ).fetchall()
-    }
 
 
 def aligned(new: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:

@@ -32,10 +32,10 @@ from orchestration.guard.profiles import Mapped, judged_profile, profile, reache
 from orchestration.guard.promotion import Load, candidate_name, hold, pass_unchanged, promote, with_rules
 from orchestration.guard.results import GuardError, RuleResult, Verdict
 from orchestration.guard.schema import Drift, compare
-from orchestration.guard.sql import aligned, as_sent, columns_of, identifier, scalar
+from orchestration.guard.sql import aligned, as_sent, identifier, scalar
 from orchestration.guard.times import open_questions
 from orchestration.sources.contract import load_contract
-from orchestration.warehouse import utc_now
+from orchestration.warehouse import columns_of, utc_now
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings, Table

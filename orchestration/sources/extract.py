@@ -43,7 +43,7 @@ from orchestration.sources.mapping import column_text
 from orchestration.sources.reading import BOOKED, Relation, first_line, missing_text, named
 from orchestration.sources.text_files import SourceFile, find_files, readable, unpacked, with_even_lines
 from orchestration.sources.values import identifier, literal
-from orchestration.warehouse import utc_now
+from orchestration.warehouse import columns_of, utc_now
 
 log = logging.getLogger("cem.sources")
 
@@ -354,13 +354,13 @@ class _Candidate:
         self._schema = f"candidate_{table.source}"
         self._name = f"{identifier(self._schema)}.{identifier(table.name)}"
         self._raw = f"{identifier(f'raw_{table.source}')}.{identifier(table.name)}"
-        self._raw_columns = self._columns_of(f"raw_{table.source}")
+        self._raw_columns = columns_of(con, f"raw_{table.source}", table.name)
         self._uses: list[Use] | None = None
         self.behind: StateEntry | None = None
 
     def drop(self) -> None:
         """Remove what an earlier load left behind."""
-        if self._columns_of(self._schema):
+        if columns_of(self._con, self._schema, self.table.name):
             self._con.execute(f"drop table {self._name}")
 
     def fill(self, plan: Plan) -> Extracted:
@@ -394,14 +394,6 @@ class _Candidate:
             state=tuple(state),
             shortfall=plan.shortfall,
         )
-
-    def _columns_of(self, schema: str) -> dict[str, str]:
-        rows = self._con.execute(
-            "select column_name, data_type from duckdb_columns() where database_name = current_database() "
-            "and schema_name = ? and table_name = ? order by column_index",
-            [schema, self.table.name],
-        ).fetchall()
-        return dict(rows)
 
     def _count(self) -> int:
         row = self._con.execute(f"select count(*) from {self._name}").fetchone()

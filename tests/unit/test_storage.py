@@ -142,4 +142,6 @@ def test_whoever_reads_finds_the_evaluations_that_wait(storage):
 def rows(file):
     """The rows of each table of a file that events are written to, but for the moments at which they were."""
     with closing(sqlite3.connect(file)) as db:
-        return {table: db.execute(f"select {columns} from {table} order by id").fetchall() for table, columns in COLUMNS}
+        return {
+            table: db.execute(f"select {columns} from {table} order by id").fetchall() for table, columns in COLUMNS
+        }
