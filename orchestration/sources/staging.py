@@ -279,7 +279,7 @@ def _union_yml(entity: Entity, sources: list[str]) -> str:
     if sources:  # an empty relation needs no tests: they could not fail
         for column in columns:
             if column["name"] == entity.key_name:
-                column["data_tests"] = ["unique", "not_null"]
+                column["data_tests"] = ["primary_key"]
     return _yaml({"models": [{"name": union_name(entity), "description": description, "columns": columns}]})
 
 

@@ -84,9 +84,12 @@ def test_daily_runs_end_where_a_full_refresh_does(later_company, tmp_path, monke
 
 
 def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_company, tmp_path, monkeypatch):
-    """Of a mart by what was touched, of an entity by the new loads: a night finds a doubled row of these only."""
+    """Of a mart by what was touched, of an entity by the new loads: a night finds a doubled row of these only.
+
+    A row without a key is found whoever made it.
+    """
     settings = copied(later_company, tmp_path / "doubled", monkeypatch)
-    tests = ["unique_fct_order_order_key", "unique_int_order__unioned_order_key"]
+    tests = ["primary_key_fct_order_order_key", "primary_key_int_order__unioned_order_key"]
     with writing(settings) as con:
         con.execute("""
             insert into intermediate.int_customer__touched
@@ -115,6 +118,13 @@ def test_a_night_looks_at_the_keys_of_what_it_made_and_a_test_at_all(later_compa
             con.execute("truncate marts.fct_order; insert into marts.fct_order from once")
             con.execute(f"delete from intermediate.int_order__unioned where _load_id = '{load_id}'")
     assert main(["dbt", "test", "--select", *tests]) == 0
+    with writing(settings) as con:
+        con.execute(
+            "insert into intermediate.int_order__unioned "
+            "select * replace (null as order_key) from intermediate.int_order__unioned limit 1"
+        )
+    (result,) = transform.build(settings, ["--select", tests[1]])
+    assert (result.status, result.failures) == ("fail", 1)
 
 
 def copied(company, folder, monkeypatch):

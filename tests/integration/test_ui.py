@@ -131,7 +131,7 @@ def test_assets_show_stage_grain_kinds_rows_and_checks(ui):
         check["name"]: check["executionForLatestMaterialization"] for check in raw["assetChecksOrError"]["checks"]
     }
     assert statuses["load_is_promoted"]["status"] == "SUCCEEDED"
-    assert any("unique_fct_order_order_key" in check["name"] for check in order["assetChecksOrError"]["checks"])
+    assert any("primary_key_fct_order_order_key" in check["name"] for check in order["assetChecksOrError"]["checks"])
 
 
 def test_the_page_renders_in_a_browser(ui):

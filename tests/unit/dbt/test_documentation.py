@@ -207,7 +207,7 @@ def test_every_mart_has_a_tested_key(project: Project) -> None:
 
 
 def has_key(project: Project, model: str) -> bool:
-    return any(tests >= {"unique", "not_null"} for tests in project.tests_of_columns(model).values())
+    return any("primary_key" in tests for tests in project.tests_of_columns(model).values())
 
 
 def test_columns_of_marts_that_look_personal_say_what_they_hold(project: Project) -> None:

@@ -69,7 +69,7 @@ def test_every_entity_has_a_union_with_all_its_columns_described(
         assert [column["name"] for column in model["columns"]] == [*output_columns(entity), *booked]
         assert all(column["description"] and column["data_type"] for column in model["columns"])
         tests = {column["name"]: column.get("data_tests") for column in model["columns"] if "data_tests" in column}
-        expected = {entity.key_name: ["unique", "not_null"]} if entity.name in {"person", "ticket"} else {}
+        expected = {entity.key_name: ["primary_key"]} if entity.name in {"person", "ticket"} else {}
         assert tests == expected
 
 
