@@ -191,17 +191,19 @@ daily as (
         count(order_step) as order_step,
         sum(revenue_step) as revenue_step,
         sum(margin_step) as margin_step,
-        max(case when order_step is not null then changed_date end) as ordered_date,
+        case when count(order_step) > 0 then changed_date end as ordered_date,
         count(ticket_step) as ticket_step,
-        coalesce(sum(open_ticket_step), 0) as open_ticket_step,
-        coalesce(sum(complaint_step), 0) as complaint_step,
         count(mention_step) as mention_step,
-        coalesce(sum(negative_mention_step), 0) as negative_mention_step,
-        coalesce(sum(subscription_step), 0) as subscription_step,
-        coalesce(sum(contract_step), 0) as contract_step,
         count(contract_step) as contract_change_count,
-        coalesce(sum(purchase_step), 0) as purchase_step,
-        count(purchase_step) as purchase_change_count
+        count(purchase_step) as purchase_change_count,
+        -- Counted, not summed: a group keeps 8 bytes for a count and 32 for a sum, and there is one for each day of each.
+        {%- for step in ('complaint_step', 'negative_mention_step') %}
+        count(nullif({{ step }}, 0)) as {{ step }},
+        {%- endfor %}
+        {%- for step in ('open_ticket_step', 'subscription_step', 'contract_step', 'purchase_step') %}
+        count(case when {{ step }} = 1 then 1 end) - count(case when {{ step }} = -1 then 1 end) as {{ step }}
+        {{- "," if not loop.last }}
+        {%- endfor %}
     from dated
     group by customer_id, changed_date
 ),
