@@ -26,7 +26,7 @@ help:  ## Show this list
 	    { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@echo "Setting up .venv from uv.lock (once) ..."
 	@$(UV) sync --frozen --python $(PYTHON) --quiet
-	@$(BIN)/python -m compileall -q -j 0 -x '/(tests|geodata)/' .venv/lib orchestration
+	@$(BIN)/python -m compileall -q -j 0 -x '/(tests|geodata|lexers|mypy|mypyc|setuptools)/' .venv/lib orchestration
 	@touch $@
 
 setup: .venv/.ready  ## Create the virtual environment from uv.lock and prepare dbt and the DuckDB extensions

@@ -10,12 +10,15 @@ import os
 import pickle
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import forked
 from homes import new_home
+
+from orchestration.settings import Settings
+from orchestration.transform import NodeResult, build
 
 CUSTOMERS, SEED = 500, 5
 
@@ -117,6 +120,11 @@ def later_run(first: Installation, folder: Path) -> Installation:
     result = cem(after / "var", "run")
     assert result.returncode == 0, result.stdout + result.stderr
     return Installation(after, result.stdout, folder / "found")
+
+
+def build_models(settings: Settings, arguments: Sequence[str]) -> list[NodeResult]:
+    """`transform.build` without the tests of the data: they change no row, and they take most of the time."""
+    return build(settings, ["--exclude-resource-type", "test", *arguments])
 
 
 def made_once(folder: Path, make: Callable[[Path], Installation]) -> Installation:

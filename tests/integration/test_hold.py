@@ -5,10 +5,11 @@ import os
 import dagster as dg
 import duckdb
 import pytest
-from demo_company import shop_orders
+from demo_company import build_models, shop_orders
 
 from orchestration.cli import main
 from orchestration.definitions import build_defs
+from orchestration.defs import transform as transform_step
 from orchestration.settings import load_settings
 
 pytestmark = pytest.mark.xdist_group("hold")
@@ -78,7 +79,9 @@ def company(shop, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hold")
     shop.copy(folder)
     copied = Company(folder)
-    yield copied
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transform_step, "build", build_models)
+        yield copied
     copied.instance.dispose()
 
 
