@@ -334,9 +334,8 @@ class Warehouse:
         self.folder = folder
         self.path = folder / "w.duckdb"
         project = folder / "project"
-        for part in ("macros", "models/intermediate/kpi", "models/marts/kpi"):
+        for part in ("macros", "models/intermediate/kpi", "models/marts/kpi", "tests/generic"):
             shutil.copytree(PROJECT / part, project / part)
-        (project / "tests").mkdir()
         for test in (PROJECT / "tests").glob("assert_kpi_*.sql"):
             shutil.copy(test, project / "tests")
         (project / "tests" / "assert_records_explain_cells.sql").write_text(RECORDS_TEST)
