@@ -194,16 +194,15 @@ daily as (
         case when count(order_step) > 0 then changed_date end as ordered_date,
         count(ticket_step) as ticket_step,
         count(mention_step) as mention_step,
-        count(contract_step) as contract_change_count,
-        count(purchase_step) as purchase_change_count,
-        -- Counted, not summed: a group keeps 8 bytes for a count and 32 for a sum, and there is one for each day of each.
+        -- Counted, not summed: there is a group for each day of each customer, and it keeps 8 bytes a count, 32 a sum.
         {%- for step in ('complaint_step', 'negative_mention_step') %}
         count(nullif({{ step }}, 0)) as {{ step }},
         {%- endfor %}
         {%- for step in ('open_ticket_step', 'subscription_step', 'contract_step', 'purchase_step') %}
-        count(case when {{ step }} = 1 then 1 end) - count(case when {{ step }} = -1 then 1 end) as {{ step }}
-        {{- "," if not loop.last }}
+        count(case when {{ step }} = 1 then 1 end) - count(case when {{ step }} = -1 then 1 end) as {{ step }},
         {%- endfor %}
+        count(contract_step) as contract_change_count,
+        count(purchase_step) as purchase_change_count
     from dated
     group by customer_id, changed_date
 ),
