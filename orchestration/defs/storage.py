@@ -88,11 +88,12 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one transaction a file: all of them, or none when it fails."""
-        planned = [each for each in events if _is_check(each, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)]
-        apart = {id(each) for each in planned}
+        planned = []
         with self._transactions({each.run_id for each in events}):
             for each in events:
-                if id(each) not in apart:
+                if _is_check(each, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED):
+                    planned.append(each)
+                else:
                     self.store_event(each)
             self._store_checks(planned)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.publication.masking import literal, masked_columns, quoted
 from orchestration.publication.specs import MARTS_SCHEMA, MartSpec, PublicationError
+from orchestration.warehouse import columns_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -263,12 +264,7 @@ def _require_described(marts: Sequence[MartSpec], types: Mapping[str, Mapping[st
 
 
 def _as_of(con: duckdb.DuckDBPyConnection) -> tuple[Any, Any]:
-    found = con.execute(
-        "select count(*) from duckdb_columns() where schema_name = 'intermediate' and "
-        "table_name = 'int_as_of__resolved' and column_name in ('as_of_at', 'as_of_date') and "
-        "database_name = current_database()"
-    ).fetchone()
-    if not found or found[0] != 2:
+    if not {"as_of_at", "as_of_date"} <= columns_of(con, "intermediate", "int_as_of__resolved").keys():
         return None, None
     row = con.execute("select as_of_at, as_of_date from intermediate.int_as_of__resolved").fetchone()
     return (row[0], row[1]) if row else (None, None)
